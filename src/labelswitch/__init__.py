@@ -13,17 +13,20 @@ from labelswitch.algorithms import (
     sjw,
     stephens,
 )
+from labelswitch.mixture import component_log_density, responsibilities
 
 __all__ = [
     "Relabelling",
     "apply_permutations",
     "apply_to_allocations",
+    "component_log_density",
     "data_based",
     "ecr",
     "ecr_iterative_1",
     "ecr_iterative_2",
     "order",
     "pra",
+    "responsibilities",
     "sjw",
     "stephens",
 ]

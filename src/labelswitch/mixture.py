@@ -1,0 +1,410 @@
+"""Read the components and the weights of a mixture out of a PyMC model.
+
+PyMC is imported inside the functions, so that ``import labelswitch`` works without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from scipy.special import log_softmax
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+_SAMPLE_DIMS = ("chain", "draw")
+
+
+@dataclass(frozen=True)
+class _CompiledMixture:
+    """One mixture of a model as a function of the values that its density reads.
+
+    ``evaluate(**values)`` returns the log-densities of the components, with the shape of the
+    observations and K last, and the log-weights, which broadcast against them.
+    """
+
+    name: str
+    evaluate: Callable[..., tuple[np.ndarray, np.ndarray]]
+    input_dtypes: Mapping[str, str]
+    # For a list of components: the inputs that some of the components read and others do not.
+    component_specific: tuple[str, ...]
+    observation_dims: tuple[str, ...]
+    coords: Mapping[str, np.ndarray]
+
+
+def _find_mixture(model: pm.Model, var_name: str | None):
+    from pymc.distributions.mixture import MixtureRV
+
+    def is_mixture(rv) -> bool:
+        return rv.owner is not None and isinstance(rv.owner.op, MixtureRV)
+
+    if var_name is not None:
+        if var_name not in model.named_vars:
+            raise ValueError(
+                f"var_name: the model has no variable {var_name!r}. "
+                f"Its variables: {', '.join(model.named_vars)}."
+            )
+        rv = model[var_name]
+        if not is_mixture(rv):
+            raise ValueError(
+                f"var_name: {var_name!r} is not a pm.Mixture or pm.NormalMixture whose draws or "
+                "data are complete. A minibatch or missing observations hide the mixture: build "
+                "the model with the complete data."
+            )
+        return rv
+
+    # A mixture may also be a latent variable, as a prior of group effects; data come first.
+    mixtures = [rv for rv in model.observed_RVs if is_mixture(rv)]
+    mixtures = mixtures or [rv for rv in model.free_RVs if is_mixture(rv)]
+    if not mixtures:
+        raise ValueError(
+            "model: it has no pm.Mixture or pm.NormalMixture. If it samples the allocations as a "
+            "discrete variable, relabel from these: "
+            "relabel(dt, 'ecr_iterative_1', allocations='<name>'). If its likelihood is a "
+            "pm.Potential or a pm.CustomDist, write it as a pm.Mixture, or compute the "
+            "responsibilities yourself and pass them as responsibilities=. A minibatch or missing "
+            "observations hide a mixture: build the model with the complete data."
+        )
+    if len(mixtures) > 1:
+        raise ValueError(
+            f"var_name: the model has {len(mixtures)} mixtures; name one of "
+            f"{', '.join(repr(rv.name) for rv in mixtures)}."
+        )
+    return mixtures[0]
+
+
+def _compile_mixture(model: pm.Model, var_name: str | None = None) -> _CompiledMixture:
+    """Compile the component log-densities and log-weights of one mixture."""
+    import pytensor.tensor as pt
+    from pymc import logp
+    from pymc.pytensorf import compile as compile_pymc
+    from pytensor.graph.replace import graph_replace
+    from pytensor.graph.traversal import ancestors
+
+    if not hasattr(model, "observed_RVs"):
+        raise TypeError(f"model: a pm.Model is needed, not {type(model).__name__}.")
+    mixture = _find_mixture(model, var_name)
+    _, weights, *components = mixture.owner.inputs
+    support_ndim = components[0].owner.op.ndim_supp
+    # A latent mixture is evaluated at its own draws.
+    observed = mixture in model.observed_RVs
+    value = model.rvs_to_values[mixture] if observed else mixture.type(mixture.name)
+
+    if len(components) == 1:  # one batched distribution, components along its last batch axis
+        log_density = logp(components[0], pt.expand_dims(value, -support_ndim - 1))
+    else:
+        log_density = pt.stack([logp(component, value) for component in components], axis=-1)
+
+    outputs = [log_density, pt.log(weights)]
+    upstream = set(ancestors(outputs))
+    read = [rv for rv in model.free_RVs if rv in upstream and rv is not mixture]
+    # The posterior holds values on the constrained scale, hence no transforms here.
+    inputs = {rv: rv.type(rv.name) for rv in read}
+    outputs = graph_replace(outputs, inputs, strict=False)
+    arguments = [*inputs.values(), *([] if observed else [value])]
+    function = compile_pymc(arguments, outputs, on_unused_input="ignore")
+
+    reads = [set(ancestors([component])) for component in components]
+    specific = [rv.name for rv in read if 0 < sum(rv in r for r in reads) < len(reads)]
+
+    ndim = mixture.ndim - support_ndim
+    dims = model.named_vars_to_dims.get(mixture.name)
+    dims = dims or [f"{mixture.name}_dim_{axis}" for axis in range(mixture.ndim)]
+    coords = {
+        name: np.asarray(model.coords[name])
+        for name in dims[:ndim]
+        if model.coords.get(name) is not None
+    }
+    return _CompiledMixture(
+        name=mixture.name,
+        evaluate=function,
+        input_dtypes={argument.name: argument.dtype for argument in arguments},
+        component_specific=tuple(specific),
+        observation_dims=tuple(dims[:ndim]),
+        coords=coords,
+    )
+
+
+def _posterior_values(mixture: _CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:
+    """Take the draws that the mixture reads, with chain and draw in front."""
+    posterior = _posterior(dt)
+    missing = [name for name in mixture.input_dtypes if name not in posterior]
+    if missing:
+        raise ValueError(
+            f"dt: its posterior lacks {', '.join(map(repr, missing))}, which the mixture "
+            f"{mixture.name!r} of the model reads. Pass the draws of this model with all its free "
+            "variables."
+        )
+    return {
+        name: posterior[name].transpose(*_SAMPLE_DIMS, ...).values.astype(dtype, copy=False)
+        for name, dtype in mixture.input_dtypes.items()
+    }
+
+
+def _posterior(dt: xr.DataTree) -> xr.Dataset:
+    """Return the posterior group as a Dataset that shares its arrays."""
+    if not isinstance(dt, xr.DataTree):
+        raise TypeError(
+            f"dt: an xarray.DataTree with a posterior group is needed, not {type(dt).__name__}. "
+            "Wrap a Dataset of draws: xr.DataTree.from_dict({'posterior': dataset})."
+        )
+    if "posterior" not in dt.children:
+        raise ValueError(
+            f"dt: it has no group 'posterior'. Its groups: {', '.join(dt.children) or 'none'}."
+        )
+    posterior = dt["posterior"].to_dataset()
+    absent = [name for name in _SAMPLE_DIMS if name not in posterior.dims]
+    if absent:
+        raise ValueError(f"dt: its posterior has no dimension {' and no dimension '.join(absent)}.")
+    return posterior
+
+
+def _map_draws(
+    model: pm.Model,
+    dt: xr.DataTree,
+    var_name: str | None,
+    dim: str,
+    chunks: int | None,
+    finish: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    result_name: str,
+) -> xr.DataArray:
+    """Evaluate the mixture at every draw, in memory or, with chunks, when Dask asks for it."""
+    mixture = _compile_mixture(model, var_name)
+    values = _posterior_values(mixture, dt)
+    posterior = _posterior(dt)
+    n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
+
+    def evaluate(chain: int, draw: int) -> np.ndarray:
+        at = {name: value[chain, draw] for name, value in values.items()}
+        try:
+            return finish(*mixture.evaluate(**at))
+        except Exception as error:
+            error.add_note(
+                f"labelswitch evaluated the mixture {mixture.name!r} at chain {chain}, draw "
+                f"{draw} (counted from 0). Do the draws belong to this model and its data?"
+            )
+            raise
+
+    first = evaluate(0, 0)
+
+    def block(chain: int, start: int, stop: int) -> np.ndarray:
+        # One draw at a time into the result: the peak is the result and a single draw.
+        out = np.empty((1, stop - start, *first.shape), dtype=first.dtype)
+        for draw in range(start, stop):
+            out[0, draw - start] = evaluate(chain, draw)
+        return out
+
+    if chunks is None:
+        data = np.empty((n_chains, n_draws, *first.shape), dtype=first.dtype)
+        for chain in range(n_chains):
+            for draw in range(n_draws):
+                data[chain, draw] = evaluate(chain, draw)
+    else:
+        data = _lazy(block, chunks, n_chains, n_draws, first)
+
+    dims = (*_SAMPLE_DIMS, *mixture.observation_dims, dim)
+    coords = {name: posterior[name] for name in _SAMPLE_DIMS if name in posterior.coords}
+    known = {name: (name, values) for name, values in mixture.coords.items()}
+    labels = model.coords.get(dim)
+    if dim in posterior.coords:
+        known[dim] = (dim, posterior[dim].values)
+    elif labels is not None:
+        known[dim] = (dim, np.asarray(labels))
+    sizes = dict(zip(dims, data.shape, strict=True))
+    # After pm.set_data with other observations the old coordinates may no longer fit.
+    coords |= {name: pair for name, pair in known.items() if len(pair[1]) == sizes[name]}
+    return xr.DataArray(data, dims=dims, coords=coords, name=result_name)
+
+
+def _lazy(block, chunks: int, n_chains: int, n_draws: int, first: np.ndarray):
+    try:
+        import dask
+        import dask.array as da
+        from dask.utils import SerializableLock
+    except ImportError as error:
+        raise ImportError(
+            "chunks: needs Dask, which is not installed. Install dask[array], or leave chunks out."
+        ) from error
+    if chunks < 1:
+        raise ValueError(f"chunks: the number of draws in a chunk must be positive, not {chunks}.")
+    lock = SerializableLock()  # a compiled PyTensor function has one set of buffers
+
+    @dask.delayed
+    def locked(*arguments):
+        with lock:
+            return block(*arguments)
+
+    def array(chain: int, start: int):
+        stop = min(start + chunks, n_draws)
+        shape = (1, stop - start, *first.shape)
+        return da.from_delayed(locked(chain, start, stop), shape=shape, dtype=first.dtype)
+
+    starts = range(0, n_draws, chunks)
+    return da.concatenate(
+        [
+            da.concatenate([array(chain, start) for start in starts], axis=1)
+            for chain in range(n_chains)
+        ]
+    )
+
+
+def component_log_density(
+    model: pm.Model,
+    dt: xr.DataTree,
+    var_name: str | None = None,
+    *,
+    dim: str = "component",
+    chunks: int | None = None,
+) -> xr.DataArray:
+    r"""Log-density of each observation under each component, at every posterior draw.
+
+    The components are read from the :class:`pymc.Mixture` or :class:`pymc.NormalMixture` of the
+    model, whether it was given a list of distributions or one batched distribution. Nothing has
+    to be written by hand.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        The model that the draws come from. Data held in ``pm.Data`` are read as they are at the
+        time of the call: after ``pm.set_data`` the result is about the new observations.
+    dt : xarray.DataTree
+        Its group ``posterior`` holds the draws of the model's free variables.
+    var_name : str, optional
+        The mixture. Needed only if the model has more than one. A latent mixture (a prior, not a
+        likelihood) is evaluated at its own draws.
+    dim : str, default "component"
+        Name of the dimension of the K components in the result.
+    chunks : int, optional
+        Number of draws in a chunk. With it the result is a Dask array that is computed when
+        asked for; without it the result is computed at once and held in memory.
+
+    Returns
+    -------
+    xarray.DataArray
+        :math:`\log f_k(y_i \mid \theta_k)`, without the weights, with dimensions chain, draw, the
+        dimensions of the observations, and ``dim``.
+
+    Raises
+    ------
+    ValueError
+        If the model has no mixture, or several and no ``var_name``, or the posterior lacks a
+        variable that the mixture reads.
+
+    See Also
+    --------
+    responsibilities : the same with the weights, normalised over the components.
+
+    Examples
+    --------
+    >>> import arviz as az, numpy as np, pymc as pm
+    >>> import labelswitch
+    >>> with pm.Model(coords={"component": ["a", "b"], "obs": range(2)}) as model:
+    ...     w = pm.Dirichlet("w", np.ones(2), dims="component")
+    ...     mu = pm.Normal("mu", 0, 3, dims="component")
+    ...     y = pm.NormalMixture("y", w=w, mu=mu, sigma=1, observed=[-2.0, 2.0], dims="obs")
+    >>> dt = az.from_dict(
+    ...     {"posterior": {"w": np.array([[[0.5, 0.5]]]), "mu": np.array([[[-2.0, 2.0]]])}},
+    ...     dims={"w": ["component"], "mu": ["component"]},
+    ...     coords={"component": ["a", "b"]},
+    ... )
+    >>> density = labelswitch.component_log_density(model, dt)
+    >>> density.dims
+    ('chain', 'draw', 'obs', 'component')
+    >>> density.values[0, 0].round(3)
+    array([[-0.919, -8.919],
+           [-8.919, -0.919]])
+    """
+    return _map_draws(
+        model, dt, var_name, dim, chunks, lambda density, _: density, "component_log_density"
+    )
+
+
+def responsibilities(
+    model: pm.Model,
+    dt: xr.DataTree,
+    var_name: str | None = None,
+    *,
+    dim: str = "component",
+    chunks: int | None = None,
+) -> xr.DataArray:
+    r"""Probability that each observation belongs to each component, at every posterior draw.
+
+    A :class:`pymc.Mixture` sums the allocations :math:`z` out. This puts them back:
+
+    .. math::
+
+        P(z_i = k \mid y_i, \theta) = \frac{w_k f_k(y_i \mid \theta_k)}
+                                           {\sum_l w_l f_l(y_i \mid \theta_l)}.
+
+    The mean over the draws of relabelled responsibilities is
+    :math:`P(z_i = k \mid y)` with the uncertainty of the parameters in it. The responsibilities of
+    one draw given by a switched labelling are switched as well: relabel before averaging.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        The model that the draws come from. Data held in ``pm.Data`` are read as they are at the
+        time of the call: after ``pm.set_data`` the result is about the new observations.
+    dt : xarray.DataTree
+        Its group ``posterior`` holds the draws of the model's free variables.
+    var_name : str, optional
+        The mixture. Needed only if the model has more than one. A latent mixture (a prior, not a
+        likelihood) is evaluated at its own draws.
+    dim : str, default "component"
+        Name of the dimension of the K components in the result.
+    chunks : int, optional
+        Number of draws in a chunk. With it the result is a Dask array that is computed when
+        asked for, and may be larger than memory; without it the result is computed at once. It
+        takes 8 bytes for each draw, observation and component.
+
+    Returns
+    -------
+    xarray.DataArray
+        Probabilities with dimensions chain, draw, the dimensions of the observations, and
+        ``dim``, over which they sum to one.
+
+    Raises
+    ------
+    ValueError
+        If the model has no mixture, or several and no ``var_name``; if the posterior lacks a
+        variable that the mixture reads; if an observation has density zero under every component.
+
+    References
+    ----------
+    .. [1] Stephens, M. (2000). Dealing with label switching in mixture models. *Journal of the
+       Royal Statistical Society B* 62(4), 795-809.
+
+    Examples
+    --------
+    >>> import arviz as az, numpy as np, pymc as pm
+    >>> import labelswitch
+    >>> with pm.Model(coords={"component": ["a", "b"], "obs": range(2)}) as model:
+    ...     w = pm.Dirichlet("w", np.ones(2), dims="component")
+    ...     rate = pm.Exponential("rate", 0.1, dims="component")
+    ...     y = pm.Mixture("y", w=w, comp_dists=pm.Poisson.dist(rate), observed=[0, 9], dims="obs")
+    >>> dt = az.from_dict(
+    ...     {"posterior": {"w": np.array([[[0.5, 0.5]]]), "rate": np.array([[[1.0, 9.0]]])}},
+    ...     dims={"w": ["component"], "rate": ["component"]},
+    ...     coords={"component": ["a", "b"]},
+    ... )
+    >>> labelswitch.responsibilities(model, dt).values[0, 0].round(3)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+
+    def normalise(log_density: np.ndarray, log_weights: np.ndarray) -> np.ndarray:
+        joint = log_density + log_weights
+        peak = joint.max(axis=-1)
+        if not np.isfinite(peak).all():
+            where = np.argwhere(~np.isfinite(peak))[0].tolist()
+            raise ValueError(
+                f"model: observation {where} has no finite density under any component (largest "
+                f"log-density {peak[tuple(where)]}). Look for data outside the support, or NaN."
+            )
+        return np.exp(log_softmax(joint, axis=-1))
+
+    return _map_draws(model, dt, var_name, dim, chunks, normalise, "responsibilities")
