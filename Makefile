@@ -1,0 +1,47 @@
+PYTHON := .venv/bin/python
+NBVAL := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 --dist loadfile --durations=15 --durations-min=5
+export PYTHONHASHSEED := 0
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help book test execute claims mutants bench lint lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: requirements.txt pyproject.toml setup.sh
+	@sh setup.sh
+
+book: .venv/installed ## build the site from the stored notebooks into _build/html
+	@rm -rf _build
+	@$(PYTHON) -m jupyter_book build -W --keep-going -n --quiet .
+	@echo "The book is built: open _build/html/index.html in a browser."
+
+lint: .venv/installed ## check style with ruff
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+
+test: lint book ## run everything that guards the project
+	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
+
+claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
+	$(NBVAL) --nbval-lax chapters
+
+mutants: .venv/installed ## put the thread's faults back into the chapters and expect the claims to fail
+	$(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 --durations=0 tests/mutants.py
+
+execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)
+	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)
+
+bench: .venv/installed ## measure labelswitch against its peers
+	$(PYTHON) benchmarks/run.py
+
+lock: .venv/installed ## compile requirements.txt anew from pyproject.toml
+	@$(PYTHON) -m uv pip compile --quiet --universal --upgrade --all-extras --no-annotate --no-header \
+		--python-version 3.12 pyproject.toml -o _lock.txt
+	@{ echo "# The complete lock, made from pyproject.toml by make lock."; cat _lock.txt; \
+		echo "-e ."; } > requirements.txt; rm _lock.txt
+
+clean: ## remove what was built, but keep .venv
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis

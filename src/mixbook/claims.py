@@ -1,0 +1,115 @@
+"""Claims: sentences of the book that fail when they stop being true."""
+
+import html
+import math
+
+import numpy as np
+from IPython.display import display
+from myst_nb import glue
+
+METADATA_KEY = "mixbook_claim"
+_names: set[str] = set()
+
+
+class ClaimError(AssertionError):
+    """A claim of the book does not hold."""
+
+
+class _Verdict:
+    """One line for the page: the statement, what was measured, what is accepted."""
+
+    def __init__(self, statement: str, measured: str, accepted: str):
+        self.statement, self.measured, self.accepted = statement, measured, accepted
+
+    def __repr__(self) -> str:
+        return f"✓ {self.statement}: measured {self.measured}, accepted {self.accepted}"
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<div class="claim"><span class="claim-tick" aria-hidden="true">✓</span> '
+            f"{html.escape(self.statement)}. "
+            f'<span class="claim-measured">Measured: <b>{self.measured}</b>; '
+            f"accepted: {html.escape(self.accepted)}.</span></div>"
+        )
+
+
+def _text(number: float) -> str:
+    """Four significant digits; more would not hold on another machine."""
+    if number == int(number) and abs(number) < 1e6:
+        return f"{int(number):,}"
+    return f"{number:.4g}"
+
+
+def claim(
+    statement: str,
+    value: float | bool,
+    *,
+    name: str,
+    between: tuple[float, float] | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> None:
+    """Check a statement, show it in one line, and glue its value for the prose.
+
+    Parameters
+    ----------
+    statement
+        What is claimed, as a sentence without its full stop.
+    value
+        What was measured: a number, or True or False where the statement has no number.
+    name
+        The name under which the value is glued; unique within the chapter.
+    between
+        The closed range (low, high) that is accepted.
+    at_least, at_most
+        One-sided ranges. A number needs exactly one of the three; a truth value needs none.
+
+    Raises
+    ------
+    ClaimError
+        If the value is out of range, false, missing (None) or not a finite number.
+    ValueError
+        If the range itself makes no sense: none or more than one given, reversed, or NaN; or if
+        `name` was used before in this kernel for another statement.
+
+    Examples
+    --------
+    >>> claim("two and two make four", 2 + 2, between=(4, 4), name="four")
+    ✓ two and two make four: measured 4, accepted 4 to 4
+    """
+    given = [limit for limit in (between, at_least, at_most) if limit is not None]
+    is_truth = isinstance(value, bool | np.bool_)
+    if is_truth:
+        if given:
+            raise ValueError(f"claim {name!r}: a truth value takes no range.")
+        low, high, accepted = 1.0, 1.0, "true"
+    else:
+        if len(given) != 1:
+            raise ValueError(f"claim {name!r}: give one of between, at_least, at_most.")
+        if between is not None:
+            low, high = (float(limit) for limit in between)
+            accepted = f"{_text(low)} to {_text(high)}"
+        elif at_least is not None:
+            low, high = float(at_least), math.inf
+            accepted = f"at least {_text(low)}"
+        else:
+            low, high = -math.inf, float(at_most)
+            accepted = f"at most {_text(high)}"
+        if not low <= high:
+            raise ValueError(f"claim {name!r}: the range {low} to {high} holds no number.")
+    if (name, statement) not in _names and any(name == used for used, _ in _names):
+        raise ValueError(f"claim {name!r}: the name is taken by another claim; choose a new one.")
+    try:
+        number = math.nan if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise ClaimError(f"{statement}: {value!r} is not one number.") from error
+    if not math.isfinite(number):
+        raise ClaimError(f"{statement}: the measured value is {value!r}, not a finite number.")
+    if not low <= number <= high:
+        raise ClaimError(f"{statement}: measured {number:.6g}, accepted {accepted}.")
+
+    _names.add((name, statement))
+    measured = "true" if is_truth else _text(number)
+    record = {"name": name, "statement": statement, "measured": measured, "accepted": accepted}
+    glue(name, bool(value) if is_truth else float(f"{number:.6g}"), display=False)
+    display(_Verdict(statement, measured, accepted), metadata={METADATA_KEY: record})

@@ -1,0 +1,98 @@
+"""Run chapters in fresh kernels and store their outputs: ``make execute``.
+
+A chapter is run when its code or the files in ``data/`` changed since its outputs were stored,
+which a digest in the notebook's metadata tells; ``--all`` runs every chapter.
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parents[2]
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def digest(notebook: nbformat.NotebookNode) -> str:
+    """Return a digest of the code of a notebook and of the files in ``data/``."""
+    summary = hashlib.sha256()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            summary.update(cell.source.encode() + b"\0")
+    for path in sorted((ROOT / "data").glob("*.csv")):
+        summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
+    return summary.hexdigest()[:16]
+
+
+def is_current(notebook: nbformat.NotebookNode) -> bool:
+    """Tell whether the stored outputs belong to the notebook's code and data."""
+    return notebook.metadata.get("mixbook", {}).get("digest") == digest(notebook)
+
+
+def execute(path: Path) -> None:
+    """Run one notebook and store it with its outputs; on failure the file stays as it is.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell raises, a claim included.
+    RuntimeError
+        If a cell writes to standard error.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stderr":
+                raise RuntimeError(f"{path.name}, cell {number} wrote to stderr:\n{output.text}")
+    notebook.metadata = nbformat.from_dict(METADATA | {"mixbook": {"digest": digest(notebook)}})
+    nbformat.write(notebook, path)
+
+
+def main() -> int:
+    """Run the command line; return 1 where a chapter failed."""
+    parser = argparse.ArgumentParser(prog="python -m mixbook.execute", description=__doc__)
+    parser.add_argument("chapters", nargs="*", type=Path, help="notebooks; default: all of them")
+    parser.add_argument("--all", action="store_true", help="also those that are current")
+    arguments = parser.parse_args()
+    if os.environ.get("MIXBOOK_SEED", "0") != "0":
+        parser.error("unset MIXBOOK_SEED: the stored outputs are those of the book's own seed.")
+    failed = 0
+    for path in arguments.chapters or sorted((ROOT / "chapters").glob("*.ipynb")):
+        if is_current(nbformat.read(path, as_version=4)) and not arguments.all:
+            print(f"{path.stem}: current")
+            continue
+        print(f"{path.stem}: ", end="", flush=True)
+        start = time.perf_counter()
+        try:
+            execute(path)
+        except (CellExecutionError, RuntimeError) as error:
+            failed = 1
+            print(f"FAILED\n{error}", flush=True)
+        else:
+            print(f"stored after {time.perf_counter() - start:.0f} s", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
