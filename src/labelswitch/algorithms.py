@@ -1,17 +1,49 @@
-"""Relabelling algorithms on plain arrays (interface; the bodies follow)."""
+"""Relabelling algorithms on plain arrays.
 
-from dataclasses import dataclass
+Shapes: m draws, n observations, K components, J parameters per component, d data dimensions.
+Labels are 0-based. A permutation gathers: ``relabelled[t, j] = original[t, permutations[t, j]]``;
+allocations are mapped by the inverse.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import xlogy
 
-DEFAULT_STARTS = ("identity", "ecr", "pra", "random")
+from labelswitch import kernels, validation
+
+# Up to here SJW sums over all K! permutations, by a recursion of 2^K steps.
+EXACT_COMPONENTS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Relabelling:
     """What a relabelling algorithm found.
 
-    objective is what the method minimises; trace has it per sweep; start names the start that won.
+    Attributes
+    ----------
+    permutations : (m, K) intp array
+        ``relabelled[t, j] = original[t, permutations[t, j]]``.
+    objective : float
+        What the method minimises, at these permutations. Each method says what it is.
+    trace : 1-d float array
+        The objective after each sweep over the draws.
+    converged : bool
+        Whether the sweeps stopped by themselves. True for the methods that need one sweep.
+    method : str
+        The name of the function.
+    start : str or None
+        The start that won, for methods that compare several.
+    pivot : array or None
+        The allocation (n,) or the parameters (K, J) that the draws were assigned to.
+    q : (n, K) array or None
+        The mean relabelled probabilities of ``stephens`` and ``ecr_iterative_2``.
+    parameters : (K, J) array or None
+        The expected relabelled parameters of ``sjw``.
     """
 
     permutations: np.ndarray
@@ -21,46 +53,931 @@ class Relabelling:
     method: str
     start: str | None = None
     pivot: np.ndarray | None = None
+    q: np.ndarray | None = None
+    parameters: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        """Return the result in one line."""
+        n_draws, n_components = self.permutations.shape
+        moved = np.count_nonzero((self.permutations != np.arange(n_components)).any(axis=1))
+        start = f", start={self.start!r}" if self.start else ""
+        return (
+            f"<Relabelling {self.method}: {n_draws} draws, {n_components} components, "
+            f"{moved} draws permuted, objective={self.objective:.6g}, sweeps={self.trace.size}, "
+            f"converged={self.converged}{start}>"
+        )
 
 
-def apply_permutations(values, permutations, axis=1):
-    """relabelled[t, j] = values[t, permutations[t, j]] along axis (0 is the draw)."""
-    raise NotImplementedError
+def apply_permutations(values, permutations, axis: int = 1) -> np.ndarray:
+    """Permute the components of every draw.
+
+    Parameters
+    ----------
+    values : (m, ...) array
+        Draws along axis 0, components along `axis`.
+    permutations : (m, K) int array
+    axis : int
+        The axis of the components. For a K x K matrix per draw, call once per axis.
+
+    Returns
+    -------
+    array of the shape and dtype of values
+        ``result[t, j] = values[t, permutations[t, j]]`` along `axis`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or a row is no permutation.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> labelswitch.apply_permutations([[10, 20, 30]], [[2, 0, 1]])
+    array([[30, 10, 20]])
+    """
+    values = np.asarray(values)
+    permutations = validation.check_permutations(permutations, None, None, "permutations")
+    if not -values.ndim < axis < values.ndim or axis == 0:
+        raise ValueError(
+            f"axis is {axis} but values has {values.ndim} axes; axis 0 is the draw, so the "
+            "components lie on another."
+        )
+    if (len(values), values.shape[axis]) != permutations.shape:
+        raise ValueError(
+            f"values has {len(values)} draws and {values.shape[axis]} components along axis "
+            f"{axis}, but permutations has shape {permutations.shape}."
+        )
+    shape = [1] * values.ndim
+    shape[0], shape[axis] = permutations.shape
+    return np.take_along_axis(values, permutations.reshape(shape), axis=axis)
 
 
-def apply_to_allocations(z, permutations):
-    """relabelled_z[t, i] = argsort(permutations[t])[z[t, i]]."""
-    raise NotImplementedError
+def apply_to_allocations(z, permutations) -> np.ndarray:
+    """Relabel allocations, by the inverse of each permutation.
+
+    Parameters
+    ----------
+    z : (m, n) int array
+        Labels 0, ..., K - 1.
+    permutations : (m, K) int array
+
+    Returns
+    -------
+    (m, n) array of the dtype of z
+        ``result[t, i] = argsort(permutations[t])[z[t, i]]``.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a row is no permutation, or a label is out of range.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> labelswitch.apply_to_allocations([[0, 1, 2, 2]], [[2, 0, 1]])
+    array([[1, 2, 0, 0]])
+    """
+    permutations = validation.check_permutations(permutations, None, None, "permutations")
+    labels, _ = validation.check_allocations(z, permutations.shape[1])
+    if len(labels) != len(permutations):
+        raise ValueError(f"z has {len(labels)} draws but permutations has {len(permutations)}.")
+    inverse = np.argsort(permutations, axis=1).astype(np.asarray(z).dtype)
+    return np.take_along_axis(inverse, labels.astype(np.intp), axis=1)
 
 
-def ecr(z, pivot, n_components=None):
-    raise NotImplementedError
+def _identity(n_draws: int, n_components: int) -> np.ndarray:
+    return np.tile(np.arange(n_components), (n_draws, 1))
 
 
-def ecr_iterative_1(z, n_components=None, starts=DEFAULT_STARTS, seed=0, max_sweeps=100, progress=False):
-    raise NotImplementedError
+def _report(progress: bool, text: str) -> None:
+    if progress:
+        print(text, file=sys.stderr, flush=True)
 
 
-def ecr_iterative_2(z, p, starts=DEFAULT_STARTS, seed=0, max_sweeps=100, progress=False):
-    raise NotImplementedError
+def _named_starts(starts: list, rng: np.random.Generator) -> Iterator[tuple]:
+    for start in starts:
+        if isinstance(start, str):
+            yield start, start, int(rng.integers(2**63))
+        else:
+            yield "permutations", start, 0
 
 
-def stephens(p, eps=0.0, starts=DEFAULT_STARTS, seed=0, max_sweeps=100, tol=1e-6, progress=False):
-    raise NotImplementedError
+def _best(results: Iterator[Relabelling]) -> Relabelling:
+    """Return the lowest objective, a converged result before one that is not, the first of ties."""
+    best = None
+    for result in results:
+        if best is None or (result.converged, -result.objective) > (
+            best.converged,
+            -best.objective + kernels.TIE * abs(best.objective),
+        ):
+            best = result
+    return best
 
 
-def pra(parameters, pivot, standardise=True):
-    raise NotImplementedError
+def _near_input(result: Relabelling) -> Relabelling:
+    """Choose the global relabelling that leaves most labels as they were in the input.
+
+    A method without a fixed pivot leaves it open. This choice makes relabelling idempotent.
+    """
+    n_components = result.permutations.shape[1]
+    kept = np.stack(
+        [np.bincount(column, minlength=n_components) for column in result.permutations.T]
+    )
+    old, new = linear_sum_assignment(kept.T, maximize=True)
+    order = new[np.argsort(old)]
+    changes = {"permutations": np.ascontiguousarray(result.permutations[:, order])}
+    if result.q is not None:
+        changes["q"] = result.q[:, order]
+    if result.parameters is not None:
+        changes["parameters"] = result.parameters[order]
+    if result.pivot is not None:
+        changes["pivot"] = np.argsort(order)[result.pivot]
+    return replace(result, **changes)
 
 
-def sjw(parameters, z, log_density, weights=None, seed=None, max_sweeps=100, tol=1e-6, progress=False):
-    """log_density(parameters_of_one_draw (K, J)) -> (n, K) log densities; weights (m, K) or None."""
-    raise NotImplementedError
+def ecr(z, pivot, n_components: int | None = None) -> Relabelling:
+    """Relabel each draw to agree best with a pivot allocation (equivalence class representatives).
+
+    Parameters
+    ----------
+    z : (m, n) int array
+        Allocations of n observations in m draws, labels 0, ..., K - 1.
+    pivot : (n,) int array
+        A good allocation, such as the draw of highest posterior density.
+    n_components : int, optional
+        K; by default the largest label of z plus one.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the number of allocations that differ from the pivot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are not integers, are out of range or look 1-based, or the pivot is too short.
+
+    Notes
+    -----
+    Among equally good permutations of a draw the identity wins, if it is one of them.
+
+    References
+    ----------
+    Papastamoulis and Iliopoulos (2010), Journal of Computational and Graphical Statistics 19,
+    313-331.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> result = labelswitch.ecr([[0, 0, 1], [1, 1, 0]], pivot=[0, 0, 1])
+    >>> result.permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    z, n_components = validation.check_allocations(z, n_components)
+    pivot = validation.check_allocation_pivot(pivot, z.shape[1], n_components)
+    permutations, _, objective = kernels.sweep_allocations(
+        z, pivot, _identity(len(z), n_components), True, False
+    )
+    return Relabelling(
+        permutations,
+        objective,
+        np.array([objective]),
+        True,
+        "ecr",
+        pivot=pivot.astype(np.intp),
+    )
 
 
-def data_based(x, z, n_components=None):
-    raise NotImplementedError
+def ecr_iterative_1(
+    z,
+    n_components: int | None = None,
+    starts: str | Sequence = ("identity", "ecr", *["random"] * 8),
+    seed: int | np.random.Generator = 0,
+    max_sweeps: int = 100,
+    progress: bool = False,
+) -> Relabelling:
+    """Relabel by ECR against a pivot that is re-estimated: each observation's most frequent label.
+
+    Parameters
+    ----------
+    z : (m, n) int array
+        Allocations, labels 0, ..., K - 1.
+    n_components : int, optional
+        K; by default the largest label of z plus one.
+    starts : sequence of str or (m, K) int arrays
+        Where to start; the best result is returned. ``"identity"`` leaves the labels,
+        ``"ecr"`` relabels against the last draw, ``"random"`` against a draw chosen at random
+        (name it twice for two), and an array gives permutations.
+    seed : int or numpy.random.Generator
+        For the random starts.
+    max_sweeps : int
+        Sweeps over the draws, per start.
+    progress : bool
+        Write a line per start to the standard error stream.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the number of allocations that differ from the pivot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If labels are not integers, are out of range or look 1-based, or a start is unknown.
+
+    Notes
+    -----
+    R's label.switching 1.8 relabels the allocations with the permutation where its inverse is
+    needed. The two agree for K = 2 and may differ for K >= 3, where R's objective may rise.
+
+    References
+    ----------
+    Papastamoulis and Iliopoulos (2010), Journal of Computational and Graphical Statistics 19,
+    313-331; Papastamoulis (2016), Journal of Statistical Software 69, Code Snippet 1, section 2.4.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> result = labelswitch.ecr_iterative_1([[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    >>> result.permutations.tolist(), result.objective
+    ([[0, 1], [0, 1], [1, 0]], 0.0)
+    """
+    z, n_components = validation.check_allocations(z, n_components)
+    starts = validation.check_starts(starts, ("identity", "ecr", "random"), len(z), n_components)
+    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    identity = _identity(len(z), n_components)
+
+    def n_mismatches(votes):
+        return float(z.size - votes.max(axis=1).sum())
+
+    def run(name, start, start_seed):
+        if name == "permutations":
+            permutations = start
+        elif name == "identity":
+            permutations = identity
+        else:
+            draw = np.random.default_rng(start_seed).integers(len(z)) if name == "random" else -1
+            permutations = kernels.sweep_allocations(z, z[draw], identity, True, False)[0]
+        votes = kernels.count_votes(z, permutations)
+        objective = assigned = n_mismatches(votes)
+        pivot = votes.argmax(axis=1)
+        trace = []
+        converged = False
+        while not converged and len(trace) < max_sweeps:
+            previous = objective, assigned
+            moved, votes, assigned = kernels.sweep_allocations(
+                z, pivot.astype(z.dtype), permutations, False, True
+            )
+            objective = n_mismatches(votes)
+            trace.append(objective)
+            # Neither the assignment nor the next pivot can raise this whole number. A sweep in
+            # which neither lowers it moves ties only, and is not taken.
+            converged = (objective, assigned) == previous
+            if not converged:
+                permutations, pivot = moved, votes.argmax(axis=1)
+        _report(progress, f"ecr_iterative_1, start {name}: {len(trace)} sweeps, {objective:.6g}")
+        return Relabelling(
+            permutations,
+            objective,
+            np.array(trace),
+            converged,
+            "ecr_iterative_1",
+            start=name,
+            pivot=pivot,
+        )
+
+    rng = np.random.default_rng(seed)
+    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
 
 
-def order(parameters, by=0):
-    raise NotImplementedError
+class _Probabilities:
+    """Allocation probabilities p (m, n, K), in memory or in a Dask array's chunks of draws.
+
+    Between the chunks only sums over draws are kept, never p.
+    """
+
+    def __init__(self, p, eps: float = 0.0):
+        self.p = validation.check_probabilities_form(p)
+        self.shape = tuple(int(size) for size in self.p.shape)
+        self.eps = validation.check_eps(eps, self.shape[2])
+
+    def _over_chunks(self, function: Callable, current: np.ndarray | None = None) -> list:
+        """Return function(chunk of p, chunk of current) for every chunk."""
+        if not validation.is_dask(self.p):
+            return [function(self.p, current)]
+        import dask
+
+        stops = np.cumsum(self.p.chunks[0])
+        tasks = [
+            dask.delayed(_on_chunk, pure=False)(
+                function, chunk, None if current is None else current[stop - size : stop]
+            )
+            for chunk, size, stop in zip(
+                self.p.to_delayed().ravel(), self.p.chunks[0], stops, strict=True
+            )
+        ]
+        return list(dask.compute(*tasks))
+
+    def draw(self, index: int) -> np.ndarray:
+        """Return one draw, (n, K)."""
+        return np.asarray(self.p[index], np.float64)
+
+    def check(self, want_entropy: bool) -> float:
+        """Check every row and return sum p log p, if wanted."""
+        function = partial(_check_chunk, eps=self.eps, want_entropy=want_entropy)
+        first = 0
+        total = 0.0
+        for size, chunk_total, draw, observation in self._over_chunks(function):
+            if draw >= 0:
+                draw += first
+                row = np.asarray(self.p[draw, observation])
+                validation.raise_for_row(row, draw, observation)
+            first += size
+            total += chunk_total
+        return total
+
+    def sweep(self, current: np.ndarray, targets: np.ndarray | None = None):
+        """Assign every draw to the targets (K, n), or to none, and sum the relabelled draws.
+
+        Returns the permutations (m, K) and the sum (K, n).
+        """
+        move = targets is not None
+        if not move:
+            targets = np.zeros((self.shape[2], self.shape[1]))
+        function = partial(
+            _sweep_chunk, targets=np.ascontiguousarray(targets), eps=self.eps, move=move
+        )
+        results = self._over_chunks(function, current)
+        return np.concatenate([moved for moved, _ in results]), sum(total for _, total in results)
+
+
+def _on_chunk(function, chunk, current):
+    chunk = np.asarray(chunk)
+    if chunk.dtype not in (np.float32, np.float64):
+        chunk = chunk.astype(np.float64)
+    return function(chunk, current)
+
+
+def _check_chunk(p, _, eps, want_entropy):
+    tolerance = validation.SUM_TOLERANCE
+    return len(p), *kernels.check_probabilities(p, eps, tolerance, want_entropy)
+
+
+def _sweep_chunk(p, current, targets, eps, move):
+    return kernels.sweep_probabilities(p, targets, current, eps, move)
+
+
+def _start_from_probabilities(probabilities: _Probabilities, name: str, start_seed: int, identity):
+    """Return the permutations of a named start, and the sum over the relabelled draws."""
+    if name == "identity":
+        return probabilities.sweep(identity)
+    draw = -1
+    if name == "random":
+        draw = int(np.random.default_rng(start_seed).integers(probabilities.shape[0]))
+    targets = probabilities.draw(draw)
+    if name == "ecr":
+        targets = np.eye(targets.shape[1])[targets.argmax(axis=1)]
+    return probabilities.sweep(identity, targets.T)
+
+
+def stephens(
+    p,
+    eps: float = 0.0,
+    starts: str | Sequence = ("identity", "pra", "ecr", "random"),
+    seed: int | np.random.Generator = 0,
+    max_sweeps: int = 100,
+    tol: float = 1e-6,
+    progress: bool = False,
+) -> Relabelling:
+    """Relabel so that the allocation probabilities agree best (Stephens' algorithm 2).
+
+    Parameters
+    ----------
+    p : (m, n, K) array
+        Probability that observation i belongs to component k, in each draw. float32 is used as it
+        is. A Dask array is streamed over its chunks of draws.
+    eps : float
+        Clip probabilities to [eps, 1 - eps] and renormalise. R uses 1e-6; 0 takes p as it is.
+    starts : sequence of str or (m, K) int arrays
+        Where to start; the best result is returned. ``"identity"`` leaves the labels; ``"pra"``
+        and ``"ecr"`` relabel against the last draw's probabilities and its most probable
+        allocation; ``"random"`` against the probabilities of a draw chosen at random (name it
+        twice for two); an array gives permutations.
+    seed : int or numpy.random.Generator
+        For the random starts.
+    max_sweeps : int
+        Sweeps over the draws, per start.
+    tol : float
+        Stop when a sweep lowers the objective by less.
+    progress : bool
+        Write a line per sweep to the standard error stream.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the Kullback-Leibler divergence of the relabelled probabilities from their
+        mean q, summed over draws and observations.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If p has a wrong shape, NaN or negative values, or rows that do not sum to one; if eps, tol
+        or a start makes no sense.
+
+    Notes
+    -----
+    As sum p log p does not depend on the permutations, the cost of a draw is one matrix product,
+    -log(q)' p. Where q is zero, its logarithm is taken at the smallest normal number. This bounds
+    the divergence from above and touches it at the current permutations, so that no sweep can raise
+    the objective, and a probability of 1e-300 does not lock a label as log 0 would.
+
+    Memory beyond p is one draw, q and the permutations. With Dask it is that for each chunk.
+
+    References
+    ----------
+    Stephens (2000), Journal of the Royal Statistical Society B 62, 795-809, section 4.1 and
+    algorithm 2.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> p = [[[0.9, 0.1], [0.2, 0.8]], [[0.1, 0.9], [0.8, 0.2]]]
+    >>> labelswitch.stephens(p).permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    probabilities = _Probabilities(p, eps)
+    n_draws, _, n_components = probabilities.shape
+    names = ("identity", "pra", "ecr", "random")
+    starts = validation.check_starts(starts, names, n_draws, n_components)
+    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    tol = validation.check_tol(tol)
+    identity = _identity(n_draws, n_components)
+    negative_entropy = probabilities.check(want_entropy=True)
+
+    def divergence(total):
+        # The relabelled draws sum to m q, so their cross entropy needs no pass over p.
+        return max(negative_entropy - xlogy(total, total / n_draws).sum(), 0.0)
+
+    def run(name, start, start_seed):
+        if name == "permutations":
+            permutations, total = probabilities.sweep(start)
+        else:
+            permutations, total = _start_from_probabilities(
+                probabilities, name, start_seed, identity
+            )
+        objective = divergence(total)
+        trace = []
+        converged = False
+        while not converged and len(trace) < max_sweeps:
+            log_q = np.log(np.maximum(total, kernels.TINY)) - np.log(n_draws)
+            moved, total = probabilities.sweep(permutations, log_q)
+            previous, objective = objective, divergence(total)
+            converged = np.array_equal(moved, permutations) or previous - objective < tol
+            permutations = moved
+            trace.append(objective)
+            _report(progress, f"stephens, start {name}: sweep {len(trace)}, {objective:.6g}")
+        return Relabelling(
+            permutations,
+            objective,
+            np.array(trace),
+            converged,
+            "stephens",
+            start=name,
+            q=total.T / n_draws,
+        )
+
+    rng = np.random.default_rng(seed)
+    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+
+
+def ecr_iterative_2(
+    z,
+    p,
+    starts: str | Sequence = ("identity", "pra", "ecr", "random"),
+    seed: int | np.random.Generator = 0,
+    max_sweeps: int = 100,
+    progress: bool = False,
+) -> Relabelling:
+    """Relabel by ECR against the pivot of the mean relabelled allocation probabilities.
+
+    Parameters
+    ----------
+    z : (m, n) int array
+        Allocations, labels 0, ..., K - 1.
+    p : (m, n, K) array
+        Probability that observation i belongs to component k, in each draw. float32 is used as it
+        is. A Dask array is streamed over its chunks of draws.
+    starts, seed, max_sweeps, progress
+        As in `stephens`.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the number of allocations that differ from the pivot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If z or p is not as above, or their shapes disagree.
+
+    Notes
+    -----
+    The pivot comes from p and the assignment from z, so the objective may rise, and the sweeps may
+    run in a circle. Then ``converged`` is False and the best sweep is returned. Where two
+    components are equally probable the pivot takes the last, as R does.
+
+    References
+    ----------
+    Papastamoulis and Iliopoulos (2010), Journal of Computational and Graphical Statistics 19,
+    313-331; Papastamoulis (2016), Journal of Statistical Software 69, Code Snippet 1, section 2.5.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> p = [[[0.9, 0.1], [0.2, 0.8]], [[0.1, 0.9], [0.8, 0.2]]]
+    >>> labelswitch.ecr_iterative_2([[0, 1], [1, 0]], p).permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    probabilities = _Probabilities(p)
+    n_draws, n_observations, n_components = probabilities.shape
+    z, _ = validation.check_allocations(z, n_components)
+    if z.shape != (n_draws, n_observations):
+        raise ValueError(
+            f"z has shape {z.shape} but p has {n_draws} draws of {n_observations} observations; "
+            "pass the same draws in both."
+        )
+    names = ("identity", "pra", "ecr", "random")
+    starts = validation.check_starts(starts, names, n_draws, n_components)
+    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    identity = _identity(n_draws, n_components)
+    probabilities.check(want_entropy=False)
+
+    def run(name, start, start_seed):
+        if name == "permutations":
+            permutations, total = probabilities.sweep(start)
+        else:
+            permutations, total = _start_from_probabilities(
+                probabilities, name, start_seed, identity
+            )
+        trace = []
+        seen = {permutations.tobytes()}
+        best = (np.inf, None, None, None)
+        converged = circling = False
+        while not (converged or circling) and len(trace) < max_sweeps:
+            q = total.T / n_draws
+            pivot = n_components - 1 - q[:, ::-1].argmax(axis=1)
+            moved, _, objective = kernels.sweep_allocations(
+                z, pivot.astype(z.dtype), permutations, True, False
+            )
+            converged = np.array_equal(moved, permutations)
+            if converged or objective < best[0]:
+                best = (objective, moved, pivot, q)
+            if not converged:
+                circling = moved.tobytes() in seen
+                seen.add(moved.tobytes())
+                permutations, total = probabilities.sweep(moved)
+            trace.append(objective)
+            _report(progress, f"ecr_iterative_2, start {name}: sweep {len(trace)}, {objective:.6g}")
+        objective, permutations, pivot, q = best
+        return Relabelling(
+            permutations,
+            objective,
+            np.array(trace),
+            converged,
+            "ecr_iterative_2",
+            start=name,
+            pivot=pivot,
+            q=q,
+        )
+
+    rng = np.random.default_rng(seed)
+    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+
+
+def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return the (m, K, K) squared distances from each draw's components to the pivot's."""
+    n_draws, n_components, _ = parameters.shape
+    cost = np.zeros((n_draws, n_components, n_components))
+    for j in range(parameters.shape[2]):
+        difference = parameters[:, :, np.newaxis, j] - pivot[:, j]
+        cost += (difference / scale[j]) ** 2
+    return cost
+
+
+def pra(parameters, pivot, standardise: bool = True) -> Relabelling:
+    """Relabel each draw to lie nearest to a pivot (pivotal reordering algorithm).
+
+    Parameters
+    ----------
+    parameters : (m, K, J) or (m, K) array
+        Parameters of each component in each draw.
+    pivot : (K, J) or (K,) array
+        A good draw, such as the one of highest posterior density.
+    standardise : bool
+        Measure each parameter in units of its posterior standard deviation within a component.
+        False takes the parameters as they are, like R.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the sum of squared distances to the pivot, in the units used. The distance
+        falls as the scalar product, which the paper maximises, rises.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If parameters or the pivot are not finite numbers of fitting shapes.
+
+    Notes
+    -----
+    With raw parameters the one with the largest numbers decides, and a change of units changes the
+    answer. Dividing by the pooled standard deviation of draws and components is worse: it blows
+    up the parameters in which the components do not differ. Here the unit is the standard
+    deviation within a relabelled component. It starts from the draws sorted parameter by parameter
+    and is re-estimated until the permutations stay. ``standardise=False`` gives exactly R's result.
+
+    References
+    ----------
+    Marin, Mengersen and Robert (2005), Handbook of Statistics 25, 459-507; Marin and Robert (2007),
+    Bayesian Core, chapter 6.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> labelswitch.pra([[-1.0, 1.0], [1.1, -0.9]], pivot=[-1.0, 1.0]).permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    parameters = validation.check_parameters(parameters)
+    n_draws, n_components, n_parameters = parameters.shape
+    pivot = validation.check_parameter_pivot(pivot, parameters)
+    identity = _identity(n_draws, n_components)
+    if not standardise:
+        cost = _squared_distances(parameters, pivot, np.ones(n_parameters))
+        permutations, totals = kernels.assign(cost, identity)
+        trace, converged = [totals.sum()], True
+    else:
+        pooled = parameters.std(axis=(0, 1))
+        relabelled = np.sort(parameters, axis=1)
+        permutations, trace, converged = identity, [], False
+        while not converged and len(trace) < 100:
+            # A parameter that never varies within a component gets a large weight, not infinity.
+            scale = np.maximum(np.sqrt(relabelled.var(axis=0).mean(axis=0)), 1e-6 * pooled)
+            scale[scale == 0] = 1.0
+            cost = _squared_distances(parameters, pivot, scale)
+            moved, totals = kernels.assign(cost, identity)
+            converged = bool(trace) and np.array_equal(moved, permutations)
+            permutations = moved
+            trace.append(totals.sum())
+            relabelled = apply_permutations(parameters, permutations)
+    return Relabelling(
+        permutations, float(trace[-1]), np.array(trace), converged, "pra", pivot=pivot
+    )
+
+
+def sjw(
+    parameters,
+    z,
+    log_density: Callable[[np.ndarray], np.ndarray],
+    weights=None,
+    seed: int | np.random.Generator | None = None,
+    max_sweeps: int = 100,
+    tol: float = 1e-6,
+    progress: bool = False,
+) -> Relabelling:
+    """Relabel by the posterior of the permutations (Sperrin, Jaki and Wit's EM algorithm).
+
+    Parameters
+    ----------
+    parameters : (m, K, J) or (m, K) array
+        Parameters of each component in each draw.
+    z : (m, n) int array
+        Allocations, labels 0, ..., K - 1.
+    log_density : callable
+        Maps parameters of the shape of one draw, (K, J) or (K,), to the log density of every
+        observation under every component, (n, K).
+    weights : (m, K) array, optional
+        Mixture weights of each draw. They are relabelled and averaged like a parameter, and their
+        logarithm is added to log_density. Leave them out if they are among the parameters and
+        log_density adds their logarithm itself, or if they are all equal.
+    seed : int or numpy.random.Generator, optional
+        With a seed, each draw's permutation is sampled from its posterior, as in the paper.
+        Without one, the most probable permutation is taken.
+    max_sweeps : int
+        Sweeps of the EM algorithm.
+    tol : float
+        Stop when no expected parameter or weight changes by more.
+    progress : bool
+        Write a line per sweep to the standard error stream.
+
+    Returns
+    -------
+    Relabelling
+        The objective is minus the log of the summed weight of all permutations, exp of the
+        complete log likelihood at the expected parameters, summed over the draws. ``parameters``
+        holds the expected relabelled parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not fit together, log_density returns another shape or NaN, or seed is
+        given for more than 12 components.
+
+    Notes
+    -----
+    The E step needs, per draw, only the K x K table of log densities under component j summed over
+    the observations with label k. The posterior of the K! permutations follows from it exactly, by
+    a recursion over the 2^K sets of labels, up to K = 12. Beyond, the most probable permutation
+    stands for the posterior.
+
+    This departs from R's label.switching 1.8 in two ways. R weighs a permutation by the likelihood
+    of the allocations *mapped by it*, and then averages the parameters *gathered by it*; one of
+    the two must be the inverse, which matters for K >= 3. And R starts from the mean over all
+    draws, which is the same for all components once labels have switched, or from one draw; here
+    the start is the mean of the draws that `ecr_iterative_1` has relabelled.
+
+    The M step averages parameters, as in the paper. That need not lower the objective.
+
+    References
+    ----------
+    Sperrin, Jaki and Wit (2010), Statistics and Computing 20, 357-366.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy import stats
+    >>> import labelswitch
+    >>> x = np.array([-1.1, -0.9, 1.0])
+    >>> means = np.array([[-1.0, 1.0], [1.0, -1.0]])
+    >>> z = [[0, 0, 1], [1, 1, 0]]
+    >>> result = labelswitch.sjw(means, z, lambda mu: stats.norm.logpdf(x[:, None], mu))
+    >>> result.permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    shape = np.asarray(parameters).shape[1:]
+    parameters = validation.check_parameters(parameters)
+    n_draws, n_components, _ = parameters.shape
+    z, _ = validation.check_allocations(z, n_components)
+    if len(z) != n_draws:
+        raise ValueError(f"z has {len(z)} draws but parameters has {n_draws}; pass the same draws.")
+    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    tol = validation.check_tol(tol)
+    exact = n_components <= EXACT_COMPONENTS
+    if seed is not None and not exact:
+        raise ValueError(
+            f"seed samples permutations for at most {EXACT_COMPONENTS} components; with "
+            f"{n_components}, leave it out to get the most probable ones."
+        )
+    averaged = parameters
+    if weights is not None:
+        weights = validation.check_weights(weights, n_draws, n_components)
+        averaged = np.concatenate([parameters, weights[:, :, np.newaxis]], axis=2)
+    no_sampling = np.empty((0, n_components))
+
+    def e_step(expected, current, uniform=no_sampling):
+        theta = expected if weights is None else expected[:, :-1]
+        table = log_density(theta.reshape(shape).copy())
+        table = validation.check_log_density(table, z.shape[1], n_components)
+        if weights is not None:
+            with np.errstate(divide="ignore"):
+                table = table + np.log(expected[:, -1])
+        # An impossible observation costs more than any possible one, but not infinity.
+        table = np.maximum(table, -1e9)
+        return kernels.permutation_posterior(table, z, current, uniform, exact)
+
+    permutations = ecr_iterative_1(z, n_components).permutations
+    expected = apply_permutations(averaged, permutations).mean(axis=0)
+    trace, converged = [], False
+    while not converged and len(trace) < max_sweeps:
+        permutations, probability, log_sum = e_step(expected, permutations)
+        previous = expected
+        expected = np.einsum("tjk,tkp->jp", probability, averaged) / n_draws
+        converged = bool(abs(expected - previous).max() <= tol)
+        trace.append(-log_sum)
+        _report(progress, f"sjw: sweep {len(trace)}, {-log_sum:.6g}")
+    if seed is not None:
+        uniform = np.random.default_rng(seed).random((n_draws, n_components))
+        permutations, _, _ = e_step(expected, permutations, uniform)
+    theta = expected if weights is None else expected[:, :-1]
+    return _near_input(
+        Relabelling(
+            permutations,
+            trace[-1],
+            np.array(trace),
+            converged,
+            "sjw",
+            parameters=theta,
+        )
+    )
+
+
+def data_based(x, z, n_components: int | None = None) -> Relabelling:
+    """Relabel by the data that each component holds (Rodriguez and Walker's strategy).
+
+    Parameters
+    ----------
+    x : (n,) or (n, d) array
+        The data.
+    z : (m, n) int array
+        Allocations, labels 0, ..., K - 1.
+    n_components : int, optional
+        K; by default the largest label of z plus one.
+
+    Returns
+    -------
+    Relabelling
+        The objective is the sum of squared distances of the observations to the centres of their
+        components, in units of the components' standard deviations. ``parameters`` holds the
+        centres (K, d).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is not finite, labels are out of range or look 1-based, or x and z disagree.
+
+    Notes
+    -----
+    A first pass over the draws assigns each to the centres found so far, and updates centres and
+    standard deviations as running means. A second pass assigns every draw to the final centres.
+    The centres start in the order of the data, so labels come out in that order as a rule. A
+    standard deviation counts as at least 1e-6 of the data's range, so that a component of equal
+    values divides by no zero.
+
+    References
+    ----------
+    Rodriguez and Walker (2014), Journal of Computational and Graphical Statistics 23, 25-45,
+    algorithms 5 and 6.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> x = [-1.1, -0.9, 1.0, 1.2]
+    >>> labelswitch.data_based(x, [[0, 0, 1, 1], [1, 1, 0, 0]]).permutations
+    array([[0, 1],
+           [1, 0]])
+    """
+    z, n_components = validation.check_allocations(z, n_components)
+    x = validation.check_data(x, z.shape[1])
+    lowest, width = x.min(axis=0), np.ptp(x, axis=0)
+    steps = np.arange(1, n_components + 1)[:, np.newaxis] / (n_components + 1)
+    centre = steps * width
+    spread = np.tile(width / n_components, (n_components, 1))
+    floor = np.where(width > 0, 1e-6 * width, 1.0)
+    moments = kernels.group_moments(x - lowest, z, n_components)
+    permutations, totals = kernels.sweep_data_based(*moments, centre, spread, floor)
+    objective = float(totals.sum())
+    return Relabelling(
+        permutations,
+        objective,
+        np.array([objective]),
+        True,
+        "data_based",
+        parameters=lowest + centre,
+    )
+
+
+def order(parameters, by: int = 0) -> Relabelling:
+    """Sort the components of each draw by one parameter (artificial identifiability constraint).
+
+    Parameters
+    ----------
+    parameters : (m, K, J) or (m, K) array
+        Parameters of each component in each draw.
+    by : int
+        Index of the parameter to sort by, increasing.
+
+    Returns
+    -------
+    Relabelling
+        The objective is 0: nothing is left unsorted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If parameters are not finite numbers of that shape, or by is out of range.
+
+    Notes
+    -----
+    Equal values keep their order. Sorting is right where the components are far apart in that
+    parameter; where they overlap it cuts through them.
+
+    References
+    ----------
+    Stephens (2000), Journal of the Royal Statistical Society B 62, 795-809, section 3.1, on why
+    such constraints fail.
+
+    Examples
+    --------
+    >>> import labelswitch
+    >>> labelswitch.order([[0.5, -0.5], [-0.4, 0.6]]).permutations
+    array([[1, 0],
+           [0, 1]])
+    """
+    parameters = validation.check_parameters(parameters)
+    by = validation.check_by(by, parameters.shape[2])
+    permutations = np.argsort(parameters[:, :, by], axis=1, kind="stable")
+    return Relabelling(permutations, 0.0, np.zeros(1), True, "order")

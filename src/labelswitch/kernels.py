@@ -1,0 +1,483 @@
+"""Numba kernels: cost matrices, one assignment per draw, and the sums that a sweep needs.
+
+Every kernel reads its large input once, draw by draw, and holds no more than one draw besides its
+results. They release the GIL, so that Dask's threads may run them side by side.
+"""
+
+import numba
+import numpy as np
+
+# The smallest normal number: a probability below it counts as this in a logarithm.
+TINY = np.finfo(np.float64).tiny
+# A permutation whose cost is within this fraction of the best one is tied with it.
+TIE = 1e-12
+# Reductions may be reordered (SIMD); NaN and infinity keep their meaning.
+REORDER = {"reassoc", "contract", "nsz"}
+
+
+def _compile(**options):
+    """Return numba.njit, cached on disk where some directory can be written."""
+
+    def decorate(function):
+        try:
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither the package nor the user has a writable cache directory
+            return numba.njit(nogil=True, **options)(function)
+
+    return decorate
+
+
+@_compile()
+def _workspace(size):
+    """Return the dual vectors and the scratch arrays of `_assign`."""
+    return (
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size),
+        np.zeros(size, np.intp),
+        np.zeros(size, np.intp),
+        np.zeros(size, np.intp),
+        np.zeros(size, np.bool_),
+        np.zeros(size, np.bool_),
+    )
+
+
+@_compile()
+def _assign(cost, permutation, workspace):
+    """Write the cheapest permutation of one square cost matrix and return its cost.
+
+    ``cost[k, j]`` is the cost of turning the old label k into the new label j. Shortest augmenting
+    paths (Jonker and Volgenant 1987, in the form of Crouse 2016); ties fall as they do in
+    scipy.optimize.linear_sum_assignment. The duals stay in the workspace:
+    ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation.
+    """
+    u, v, distance, column_of, path, remaining, row_seen, column_seen = workspace
+    row_of = permutation
+    size = cost.shape[0]
+
+    # When each row has one minimum, in a column of its own, that is the answer; mostly, it is.
+    column_seen[:] = False
+    unique = True
+    for row in range(size):
+        best = 0
+        tied = False
+        for column in range(1, size):
+            if cost[row, column] < cost[row, best]:
+                best = column
+                tied = False
+            elif cost[row, column] == cost[row, best]:
+                tied = True
+        if tied or column_seen[best]:
+            unique = False
+            break
+        column_seen[best] = True
+        row_of[best] = row
+        u[row] = cost[row, best]
+    v[:] = 0.0
+
+    if not unique:
+        u[:] = 0.0
+        row_of[:] = -1
+        column_of[:] = -1
+        for start in range(size):
+            for j in range(size):
+                remaining[j] = size - j - 1
+            n_remaining = size
+            row_seen[:] = False
+            column_seen[:] = False
+            distance[:] = np.inf
+            shortest = 0.0
+            row = start
+            while True:
+                row_seen[row] = True
+                lowest = np.inf
+                chosen = -1
+                for position in range(n_remaining):
+                    j = remaining[position]
+                    reduced = shortest + cost[row, j] - u[row] - v[j]
+                    if reduced < distance[j]:
+                        path[j] = row
+                        distance[j] = reduced
+                    if distance[j] < lowest or (distance[j] == lowest and row_of[j] == -1):
+                        lowest = distance[j]
+                        chosen = position
+                shortest = lowest
+                column = remaining[chosen]
+                column_seen[column] = True
+                n_remaining -= 1
+                remaining[chosen] = remaining[n_remaining]
+                if row_of[column] == -1:
+                    break
+                row = row_of[column]
+            u[start] += shortest
+            for k in range(size):
+                if row_seen[k] and k != start:
+                    u[k] += shortest - distance[column_of[k]]
+            for j in range(size):
+                if column_seen[j]:
+                    v[j] -= shortest - distance[j]
+            while True:
+                row = path[column]
+                row_of[column] = row
+                following = column_of[row]
+                column_of[row] = column
+                if row == start:
+                    break
+                column = following
+
+    total = 0.0
+    for j in range(size):
+        total += cost[permutation[j], j]
+    return total
+
+
+@_compile()
+def _assign_or_keep(cost, current, permutation, workspace):
+    """Like `_assign`, but keep the current permutation where it is as good.
+
+    Otherwise ties would make sweeps wander, and a second relabelling undo the first.
+    """
+    best = _assign(cost, permutation, workspace)
+    kept = 0.0
+    for j in range(cost.shape[0]):
+        kept += cost[current[j], j]
+    if kept <= best + TIE * abs(best):
+        permutation[:] = current
+        return kept
+    return best
+
+
+@_compile()
+def assign(cost, current):
+    """Return the cheapest permutation of each draw's cost matrix, and each draw's cost.
+
+    Parameters
+    ----------
+    cost : (m, K, K) float array
+        ``cost[t, k, j]``: the old label k becomes the new label j.
+    current : (m, K) intp array
+        Kept wherever it is as cheap.
+    """
+    n_draws, size, _ = cost.shape
+    permutations = np.empty((n_draws, size), np.intp)
+    totals = np.empty(n_draws)
+    workspace = _workspace(size)
+    for t in range(n_draws):
+        totals[t] = _assign_or_keep(cost[t], current[t], permutations[t], workspace)
+    return permutations, totals
+
+
+@_compile()
+def sweep_allocations(z, pivot, current, keep, want_votes):
+    """Assign every draw of z to the pivot allocation and count the votes for the next pivot.
+
+    With `keep`, a draw's current permutation stays wherever it is as good as the best. Returns
+    the permutations (m, K), the votes (n, K) of the relabelled draws, and the number of
+    allocations that differ from the pivot.
+    """
+    n_draws, n_observations = z.shape
+    size = current.shape[1]
+    permutations = np.empty((n_draws, size), np.intp)
+    votes = np.zeros((n_observations, size), np.int64)
+    inverse = np.empty(size, np.intp)
+    cost = np.empty((size, size))
+    workspace = _workspace(size)
+    total = 0.0
+    for t in range(n_draws):
+        cost[:] = 0.0
+        for i in range(n_observations):
+            cost[z[t, i], pivot[i]] -= 1.0
+        if keep:
+            total += _assign_or_keep(cost, current[t], permutations[t], workspace)
+        else:
+            total += _assign(cost, permutations[t], workspace)
+        if want_votes:
+            for j in range(size):
+                inverse[permutations[t, j]] = j
+            for i in range(n_observations):
+                votes[i, inverse[z[t, i]]] += 1
+    return permutations, votes, total + n_draws * n_observations
+
+
+@_compile()
+def count_votes(z, permutations):
+    """Return how often each observation falls to each label after relabelling, (n, K)."""
+    n_draws, n_observations = z.shape
+    size = permutations.shape[1]
+    votes = np.zeros((n_observations, size), np.int64)
+    inverse = np.empty(size, np.intp)
+    for t in range(n_draws):
+        for j in range(size):
+            inverse[permutations[t, j]] = j
+        for i in range(n_observations):
+            votes[i, inverse[z[t, i]]] += 1
+    return votes
+
+
+@_compile()
+def check_probabilities(p, eps, tolerance, want_entropy):
+    """Return sum p log p, and the first row (draw, observation) that is no distribution.
+
+    The row is (-1, -1) where all are. With ``eps > 0`` the sum is over the clipped probabilities;
+    without `want_entropy` it is 0.
+    """
+    n_draws, n_observations, size = p.shape
+    negative_entropy = 0.0
+    for t in range(n_draws):
+        for i in range(n_observations):
+            total = 0.0
+            for k in range(size):
+                value = np.float64(p[t, i, k])
+                if not value >= 0.0:  # NaN too
+                    return np.nan, t, i
+                total += value
+            if not abs(total - 1.0) <= tolerance:
+                return np.nan, t, i
+            if not want_entropy:
+                continue
+            if eps > 0.0:
+                total = 0.0
+                for k in range(size):
+                    total += min(max(np.float64(p[t, i, k]), eps), 1.0 - eps)
+                for k in range(size):
+                    value = min(max(np.float64(p[t, i, k]), eps), 1.0 - eps) / total
+                    negative_entropy += value * np.log(value)
+            else:
+                for k in range(size):
+                    value = np.float64(p[t, i, k])
+                    if value > 0.0:
+                        negative_entropy += value * np.log(value)
+    return negative_entropy, -1, -1
+
+
+@_compile(fastmath=REORDER)
+def sweep_probabilities(p, targets, current, eps, move):
+    """Assign every draw of p to the targets and sum the relabelled draws.
+
+    Parameters
+    ----------
+    p : (m, n, K) float32 or float64 array
+    targets : (K, n) array
+        What label j should look like: log q for Stephens, a pivot's probabilities for PRA. A
+        draw's permutation maximises ``sum_ij targets[j, i] p[t, i, permutation[j]]``.
+    current : (m, K) intp array
+        The permutations so far.
+    eps : float
+        Probabilities are clipped to [eps, 1 - eps] and renormalised, one draw at a time.
+    move : bool
+        False keeps the current permutations and only sums.
+
+    Returns
+    -------
+    permutations : (m, K) intp array
+    total : (K, n) array
+        Sum over the draws of the relabelled probabilities.
+    """
+    n_draws, n_observations, size = p.shape
+    permutations = np.empty((n_draws, size), np.intp)
+    total = np.zeros((size, n_observations))
+    draw = np.empty((size, n_observations))
+    cost = np.empty((size, size))
+    workspace = _workspace(size)
+    for t in range(n_draws):
+        for i in range(n_observations):
+            for k in range(size):
+                draw[k, i] = p[t, i, k]
+        if eps > 0.0:
+            for i in range(n_observations):
+                row_sum = 0.0
+                for k in range(size):
+                    draw[k, i] = min(max(draw[k, i], eps), 1.0 - eps)
+                    row_sum += draw[k, i]
+                for k in range(size):
+                    draw[k, i] /= row_sum
+        if move:
+            for j in range(size):
+                for k in range(size):
+                    product = 0.0
+                    for i in range(n_observations):
+                        product += targets[j, i] * draw[k, i]
+                    cost[k, j] = -product
+            _assign_or_keep(cost, current[t], permutations[t], workspace)
+        else:
+            permutations[t] = current[t]
+        for j in range(size):
+            source = permutations[t, j]
+            for i in range(n_observations):
+                total[j, i] += draw[source, i]
+    return permutations, total
+
+
+@_compile()
+def group_moments(x, z, size):
+    """Return count (m, K), mean (m, K, d) and sum of squared deviations (m, K, d) per label."""
+    n_draws, n_observations = z.shape
+    n_dimensions = x.shape[1]
+    count = np.zeros((n_draws, size))
+    mean = np.zeros((n_draws, size, n_dimensions))
+    squares = np.zeros((n_draws, size, n_dimensions))
+    for t in range(n_draws):
+        for i in range(n_observations):
+            k = z[t, i]
+            count[t, k] += 1.0
+            for d in range(n_dimensions):
+                mean[t, k, d] += x[i, d]
+        for k in range(size):
+            if count[t, k] > 0.0:
+                for d in range(n_dimensions):
+                    mean[t, k, d] /= count[t, k]
+        for i in range(n_observations):
+            k = z[t, i]
+            for d in range(n_dimensions):
+                squares[t, k, d] += (x[i, d] - mean[t, k, d]) ** 2
+    return count, mean, squares
+
+
+@_compile()
+def _fill_k_means_cost(cost, count, mean, squares, centre, spread, floor):
+    """Write the scaled squared distances of each label's observations to each centre."""
+    size, n_dimensions = centre.shape
+    for k in range(size):
+        for j in range(size):
+            cost[k, j] = 0.0
+            for d in range(n_dimensions):
+                scale = max(spread[j, d], floor[d])
+                cost[k, j] += (
+                    squares[k, d] + count[k] * (mean[k, d] - centre[j, d]) ** 2
+                ) / scale**2
+
+
+@_compile()
+def sweep_data_based(count, mean, squares, centre, spread, floor):
+    """Run both passes of the data-based strategy: find the centres, then assign every draw.
+
+    The first pass replaces `centre` and `spread` (K, d) by running means over the draws.
+    Returns the permutations and each draw's cost.
+    """
+    n_draws, size, n_dimensions = mean.shape
+    permutations = np.empty((n_draws, size), np.intp)
+    totals = np.empty(n_draws)
+    identity = np.arange(size)
+    cost = np.empty((size, size))
+    workspace = _workspace(size)
+    n_centre = np.zeros(size)
+    n_spread = np.zeros(size)
+    for t in range(n_draws):
+        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor)
+        _assign_or_keep(cost, identity, permutations[t], workspace)
+        for j in range(size):
+            k = permutations[t, j]
+            if count[t, k] > 0.0:
+                n_centre[j] += 1.0
+                for d in range(n_dimensions):
+                    centre[j, d] += (mean[t, k, d] - centre[j, d]) / n_centre[j]
+            if count[t, k] > 1.0:
+                n_spread[j] += 1.0
+                for d in range(n_dimensions):
+                    deviation = np.sqrt(squares[t, k, d] / (count[t, k] - 1.0))
+                    spread[j, d] += (deviation - spread[j, d]) / n_spread[j]
+    for t in range(n_draws):
+        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor)
+        totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
+    return permutations, totals
+
+
+@_compile()
+def permutation_posterior(log_density, z, current, uniform, exact):
+    """Return, for each draw, the posterior of its permutation given components' log densities.
+
+    The weight of a permutation is ``exp(sum_j score[j, permutation[j]])`` with ``score[j, k]`` the
+    summed log density under component j of the observations that the draw labels k. The sum over
+    all K! permutations is the permanent of exp(score), computed by recursion over the 2^K sets of
+    labels. The dual variables of the best assignment scale every term to at most 1 and the best
+    one to exactly 1, so that nothing under- or overflows.
+
+    Parameters
+    ----------
+    log_density : (n, K) array
+    z : (m, n) int array
+    current : (m, K) intp array
+        Kept wherever it is as likely as the best.
+    uniform : (m, K) array in [0, 1), or (0, K) for none
+        With it, permutations are sampled; without it, the most probable is taken.
+    exact : bool
+        False replaces the posterior by its mode.
+
+    Returns
+    -------
+    permutations : (m, K) intp array
+    probability : (m, K, K) array
+        Probability that the new label j is the old label k.
+    log_sum : float
+        Sum over draws of the log of the permutations' total weight.
+    """
+    n_draws, n_observations = z.shape
+    size = log_density.shape[1]
+    permutations = np.empty((n_draws, size), np.intp)
+    probability = np.zeros((n_draws, size, size))
+    n_sets = 1 << size if exact else 1
+    forward = np.empty(n_sets)
+    backward = np.empty(n_sets)
+    members = np.zeros(n_sets, np.intp)
+    for s in range(1, n_sets):
+        members[s] = members[s >> 1] + (s & 1)
+    cost = np.empty((size, size))
+    term = np.empty((size, size))
+    workspace = _workspace(size)
+    u, v = workspace[0], workspace[1]
+    log_sum = 0.0
+    for t in range(n_draws):
+        cost[:] = 0.0
+        for i in range(n_observations):
+            k = z[t, i]
+            for j in range(size):
+                cost[k, j] -= log_density[i, j]
+        best = _assign_or_keep(cost, current[t], permutations[t], workspace)
+        log_sum -= best
+        if not exact:
+            for j in range(size):
+                probability[t, j, permutations[t, j]] = 1.0
+            continue
+        for j in range(size):
+            for k in range(size):
+                term[j, k] = np.exp(min(u[k] + v[j] - cost[k, j], 0.0))
+        # forward[s]: the first |s| new labels take the old labels in s; backward[s]: the rest.
+        forward[:] = 0.0
+        forward[0] = 1.0
+        for s in range(n_sets - 1):
+            if forward[s] > 0.0:
+                j = members[s]
+                for k in range(size):
+                    if not (s >> k) & 1:
+                        forward[s | (1 << k)] += forward[s] * term[j, k]
+        backward[n_sets - 1] = 1.0
+        for s in range(n_sets - 2, -1, -1):
+            j = members[s]
+            value = 0.0
+            for k in range(size):
+                if not (s >> k) & 1:
+                    weight = term[j, k] * backward[s | (1 << k)]
+                    value += weight
+                    probability[t, j, k] += forward[s] * weight
+            backward[s] = value
+        total = forward[n_sets - 1]
+        log_sum += np.log(total)
+        for j in range(size):
+            for k in range(size):
+                probability[t, j, k] /= total
+        if uniform.shape[0] > 0:
+            s = n_sets - 1
+            for j in range(size - 1, -1, -1):
+                level = uniform[t, j] * forward[s]
+                chosen = -1
+                for k in range(size):
+                    if (s >> k) & 1:
+                        weight = forward[s ^ (1 << k)] * term[j, k]
+                        if weight > 0.0:
+                            chosen = k
+                            level -= weight
+                            if level < 0.0:
+                                break
+                permutations[t, j] = chosen
+                s ^= 1 << chosen
+    return permutations, probability, log_sum
