@@ -16,11 +16,11 @@ from scipy.special import log_softmax
 if TYPE_CHECKING:
     import pymc as pm
 
-_SAMPLE_DIMS = ("chain", "draw")
+SAMPLE_DIMS = ("chain", "draw")
 
 
 @dataclass(frozen=True)
-class _CompiledMixture:
+class CompiledMixture:
     """One mixture of a model as a function of the values that its density reads.
 
     ``evaluate(**values)`` returns the log-densities of the components, with the shape of the
@@ -30,8 +30,6 @@ class _CompiledMixture:
     name: str
     evaluate: Callable[..., tuple[np.ndarray, np.ndarray]]
     input_dtypes: Mapping[str, str]
-    # For a list of components: the inputs that some of the components read and others do not.
-    component_specific: tuple[str, ...]
     observation_dims: tuple[str, ...]
     coords: Mapping[str, np.ndarray]
 
@@ -72,12 +70,13 @@ def _find_mixture(model: pm.Model, var_name: str | None):
     if len(mixtures) > 1:
         raise ValueError(
             f"var_name: the model has {len(mixtures)} mixtures; name one of "
-            f"{', '.join(repr(rv.name) for rv in mixtures)}."
+            f"{', '.join(repr(rv.name) for rv in mixtures)}. In relabel, name it so: "
+            "responsibilities=labelswitch.responsibilities(model, dt, var_name)."
         )
     return mixtures[0]
 
 
-def _compile_mixture(model: pm.Model, var_name: str | None = None) -> _CompiledMixture:
+def compile_mixture(model: pm.Model, var_name: str | None = None) -> CompiledMixture:
     """Compile the component log-densities and log-weights of one mixture."""
     import pytensor.tensor as pt
     from pymc import logp
@@ -108,9 +107,6 @@ def _compile_mixture(model: pm.Model, var_name: str | None = None) -> _CompiledM
     arguments = [*inputs.values(), *([] if observed else [value])]
     function = compile_pymc(arguments, outputs, on_unused_input="ignore")
 
-    reads = [set(ancestors([component])) for component in components]
-    specific = [rv.name for rv in read if 0 < sum(rv in r for r in reads) < len(reads)]
-
     ndim = mixture.ndim - support_ndim
     dims = model.named_vars_to_dims.get(mixture.name)
     dims = dims or [f"{mixture.name}_dim_{axis}" for axis in range(mixture.ndim)]
@@ -119,19 +115,30 @@ def _compile_mixture(model: pm.Model, var_name: str | None = None) -> _CompiledM
         for name in dims[:ndim]
         if model.coords.get(name) is not None
     }
-    return _CompiledMixture(
+    return CompiledMixture(
         name=mixture.name,
         evaluate=function,
         input_dtypes={argument.name: argument.dtype for argument in arguments},
-        component_specific=tuple(specific),
         observation_dims=tuple(dims[:ndim]),
         coords=coords,
     )
 
 
-def _posterior_values(mixture: _CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:
+def component_specific(model: pm.Model) -> list[str]:
+    """Name the free variables that some components of the only mixture read and others do not."""
+    from pytensor.graph.traversal import ancestors
+
+    try:
+        mixture = _find_mixture(model, None)
+    except ValueError:
+        return []
+    reads = [set(ancestors([component])) for component in mixture.owner.inputs[2:]]
+    return [rv.name for rv in model.free_RVs if 0 < sum(rv in read for read in reads) < len(reads)]
+
+
+def posterior_values(mixture: CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:
     """Take the draws that the mixture reads, with chain and draw in front."""
-    posterior = _posterior(dt)
+    posterior = get_posterior(dt)
     missing = [name for name in mixture.input_dtypes if name not in posterior]
     if missing:
         raise ValueError(
@@ -140,12 +147,12 @@ def _posterior_values(mixture: _CompiledMixture, dt: xr.DataTree) -> dict[str, n
             "variables."
         )
     return {
-        name: posterior[name].transpose(*_SAMPLE_DIMS, ...).values.astype(dtype, copy=False)
+        name: posterior[name].transpose(*SAMPLE_DIMS, ...).values.astype(dtype, copy=False)
         for name, dtype in mixture.input_dtypes.items()
     }
 
 
-def _posterior(dt: xr.DataTree) -> xr.Dataset:
+def get_posterior(dt: xr.DataTree) -> xr.Dataset:
     """Return the posterior group as a Dataset that shares its arrays."""
     if not isinstance(dt, xr.DataTree):
         raise TypeError(
@@ -157,7 +164,7 @@ def _posterior(dt: xr.DataTree) -> xr.Dataset:
             f"dt: it has no group 'posterior'. Its groups: {', '.join(dt.children) or 'none'}."
         )
     posterior = dt["posterior"].to_dataset()
-    absent = [name for name in _SAMPLE_DIMS if name not in posterior.dims]
+    absent = [name for name in SAMPLE_DIMS if name not in posterior.dims]
     if absent:
         raise ValueError(f"dt: its posterior has no dimension {' and no dimension '.join(absent)}.")
     return posterior
@@ -173,9 +180,9 @@ def _map_draws(
     result_name: str,
 ) -> xr.DataArray:
     """Evaluate the mixture at every draw, in memory or, with chunks, when Dask asks for it."""
-    mixture = _compile_mixture(model, var_name)
-    values = _posterior_values(mixture, dt)
-    posterior = _posterior(dt)
+    mixture = compile_mixture(model, var_name)
+    values = posterior_values(mixture, dt)
+    posterior = get_posterior(dt)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
 
     def evaluate(chain: int, draw: int) -> np.ndarray:
@@ -206,8 +213,8 @@ def _map_draws(
     else:
         data = _lazy(block, chunks, n_chains, n_draws, first)
 
-    dims = (*_SAMPLE_DIMS, *mixture.observation_dims, dim)
-    coords = {name: posterior[name] for name in _SAMPLE_DIMS if name in posterior.coords}
+    dims = (*SAMPLE_DIMS, *mixture.observation_dims, dim)
+    coords = {name: posterior[name] for name in SAMPLE_DIMS if name in posterior.coords}
     known = {name: (name, values) for name, values in mixture.coords.items()}
     labels = model.coords.get(dim)
     if dim in posterior.coords:

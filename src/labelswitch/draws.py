@@ -1,0 +1,432 @@
+"""The draws of a DataTree in the form that each relabelling algorithm takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from labelswitch.mixture import (
+    SAMPLE_DIMS,
+    compile_mixture,
+    component_specific,
+    get_posterior,
+    posterior_values,
+)
+from labelswitch.mixture import responsibilities as compute_responsibilities
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+# Groups that hold something for each posterior draw. Warm-up and prior draws have coordinates of
+# their own even where the numbers coincide, and unconstrained values cannot be permuted.
+PERMUTED_GROUPS = ("posterior", "posterior_predictive", "predictions")
+
+
+def as_tuple(names: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def component_variables(dt: xr.DataTree, dims: Sequence[str]) -> list[str]:
+    """Name the numeric variables of the posterior that hold something about whole components.
+
+    What has a value for each observation as well (a mean, an allocation probability) is left out.
+    """
+    per_observation = {
+        name
+        for group in ("observed_data", "constant_data")
+        if group in dt.children
+        for name in dt[group].dims
+    } - set(dims)
+    return [
+        name
+        for name, variable in dt["posterior"].data_vars.items()
+        if set(dims) & set(variable.dims)
+        and set(SAMPLE_DIMS) <= set(variable.dims)
+        and not per_observation & set(variable.dims)
+        and variable.dtype.kind in "fiu"
+    ]
+
+
+class Draws:
+    """The draws of one DataTree in the form that each algorithm takes, each made when asked for."""
+
+    def __init__(
+        self,
+        dt: xr.DataTree,
+        dim: str | Sequence[str],
+        model: pm.Model | None,
+        responsibilities: str | xr.DataArray | None,
+        allocations: str | Sequence[str] | None,
+        var_names: str | Sequence[str] | None,
+        pivot: Any,
+        data: Any,
+    ) -> None:
+        self.dt = dt
+        self.model = model
+        self.posterior = get_posterior(dt)
+        self.dims = as_tuple(dim)
+        self.n_chains = self.posterior.sizes["chain"]
+        self.n_draws = self.posterior.sizes["draw"]
+        self.n_components = self._count_components()
+        self.allocation_names = as_tuple(allocations)
+        for name in self.allocation_names:
+            self._check_allocations(name)
+        if allocations is None:
+            self._warn_about_labels()
+        if model is not None:
+            self._warn_about_component_specific()
+        self._responsibilities = responsibilities
+        self._var_names = as_tuple(var_names)
+        self._pivot = pivot
+        self._data = data
+
+    # Checks ----------------------------------------------------------------------------------
+
+    def _count_components(self) -> int:
+        if not self.dims:
+            raise ValueError("dim: name at least one dimension that indexes components.")
+        carried = {
+            name
+            for variable in self.posterior.data_vars.values()
+            if set(SAMPLE_DIMS) <= set(variable.dims)
+            for name in variable.dims
+        }
+        absent = [name for name in self.dims if name not in carried]
+        if absent:
+            others = {k: v for k, v in self.posterior.sizes.items() if k not in SAMPLE_DIMS}
+            listing = ", ".join(f"{name} ({size})" for name, size in others.items()) or "none"
+            raise ValueError(
+                f"dim: no variable of the posterior has the dimension {absent[0]!r}. Dimensions: "
+                f"{listing}. Give the components named dims in the model, or pass all dimensions "
+                "that index components, such as dim=['mu_dim_0', 'w_dim_0']."
+            )
+        sizes = {name: self.posterior.sizes[name] for name in self.dims}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                "dim: dimensions that index components must have the same length; these have "
+                f"{sizes}."
+            )
+        return sizes[self.dims[0]]
+
+    def group_of(self, name: str) -> str | None:
+        """Name the group of posterior draws that has the variable."""
+        for group in PERMUTED_GROUPS:
+            if group in self.dt.children and name in self.dt[group].data_vars:
+                return group
+        return None
+
+    def _check_allocations(self, name: str) -> None:
+        group = self.group_of(name)
+        if group is None:
+            raise ValueError(f"allocations: the posterior has no variable {name!r}.")
+        z = self.dt[group][name]
+        if not self.same_draws(z):
+            raise ValueError(f"allocations: {name!r} has other chains or draws than the posterior.")
+        if z.dtype.kind not in "iu":
+            raise TypeError(
+                f"allocations: {name!r} holds {z.dtype}, not integer labels. If its values are "
+                f"whole numbers, convert it with .astype(int)."
+            )
+        low, high = int(z.min()), int(z.max())
+        if low < 0 or high >= self.n_components:
+            remedy = (
+                f"They look 1-based: assign {name!r} - 1 first."
+                if low > 0 and high == self.n_components
+                else f"Is {self.dims[0]!r} the dimension of these components?"
+            )
+            raise ValueError(
+                f"allocations: the labels of {name!r} run from {low} to {high}, but "
+                f"{self.n_components} components have the labels 0 to {self.n_components - 1}. "
+                + remedy
+            )
+
+    def _warn_about_labels(self) -> None:
+        for name, variable in self.posterior.data_vars.items():
+            if (
+                variable.dtype.kind in "iu"
+                and variable.ndim > len(SAMPLE_DIMS)
+                and not set(self.dims) & set(variable.dims)
+                and variable.size
+                and variable.min() >= 0
+                and variable.max() < self.n_components
+            ):
+                warnings.warn(
+                    f"The integer variable {name!r} looks like allocations. Pass "
+                    f"allocations={name!r} to relabel it too, or allocations=() if it holds no "
+                    "labels.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+
+    def _warn_about_component_specific(self) -> None:
+        names = [
+            name
+            for name in component_specific(self.model)
+            if name in self.posterior and not set(self.dims) & set(self.posterior[name].dims)
+        ]
+        if names:
+            warnings.warn(
+                f"{', '.join(names)}: each belongs to some components only and does not carry "
+                f"{self.dims[0]!r}, so it stays as sampled. Stack such variables, for example with "
+                f"pm.Deterministic or xarray.concat(..., dim={self.dims[0]!r}), and read the "
+                "stacked one.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    # What the algorithms take ----------------------------------------------------------------
+
+    def pool(self, values: xr.DataArray, *last: str):
+        """Return an array (draws of all chains, everything else, *last)."""
+        values = values.transpose(*SAMPLE_DIMS, ..., *last)
+        split = values.ndim - len(last)
+        n_others = int(np.prod(values.shape[2:split]))
+        return values.data.reshape((self.n_chains * self.n_draws, n_others, *values.shape[split:]))
+
+    @cached_property
+    def responsibilities(self) -> xr.DataArray:
+        """P(z | y) per draw, from the argument or from the model."""
+        p, source = self._responsibilities, "responsibilities"
+        if p is None and self.model is None:
+            raise ValueError(
+                "responsibilities: this method needs P(z | y) at each draw. Pass model=<the PyMC "
+                "model>, or responsibilities=<a variable of the posterior or a DataArray with "
+                f"dimensions chain, draw, observation, {self.dims[0]}>. Without either use 'pra', "
+                "or 'ecr_iterative_1' with allocations."
+            )
+        if p is None:
+            p, source = compute_responsibilities(self.model, self.dt, dim=self.dims[0]), "model"
+        elif isinstance(p, str):
+            group = self.group_of(p)
+            if group is None:
+                raise ValueError(f"responsibilities: the posterior has no variable {p!r}.")
+            p = self.dt[group][p]
+        elif not isinstance(p, xr.DataArray):
+            raise TypeError(
+                "responsibilities: a name or a DataArray with dimensions chain, draw, observation, "
+                f"{self.dims[0]} is needed, not {type(p).__name__}."
+            )
+        dims = [name for name in self.dims if name in p.dims]
+        if len(dims) != 1 or not set(SAMPLE_DIMS) <= set(p.dims):
+            raise ValueError(
+                f"responsibilities: dimensions chain, draw, observation and {self.dims[0]!r} are "
+                f"needed; these have {p.dims}."
+            )
+        if p.sizes[dims[0]] != self.n_components:
+            raise ValueError(
+                f"{source}: it has {p.sizes[dims[0]]} components, but {dims[0]!r} has "
+                f"{self.n_components} in the posterior."
+            )
+        if not self.same_draws(p):
+            raise ValueError(
+                "responsibilities: their chains or draws differ from those of the posterior. "
+                "Compute them from the same draws."
+            )
+        return p
+
+    @cached_property
+    def p(self):
+        """P(z | y) as (draws, observations, components), possibly a Dask array."""
+        p = self.responsibilities
+        return self.pool(p, next(name for name in self.dims if name in p.dims))
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        """Allocations as (draws, observations): sampled, or the most probable ones."""
+        if self.allocation_names:
+            arrays = [self.dt[self.group_of(name)][name] for name in self.allocation_names]
+            return np.concatenate([np.asarray(self.pool(array)) for array in arrays], axis=1)
+        if self._responsibilities is None and self.model is None:
+            raise ValueError(
+                "allocations: this method needs the component of each observation at each draw. "
+                "Pass allocations=<the name of an integer variable>. If the model has summed them "
+                "out, pass model=<the PyMC model> or responsibilities=..., and the most probable "
+                "component of each draw is taken."
+            )
+        return np.asarray(self.p.argmax(axis=2))
+
+    @cached_property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the variables that count as parameters of the components."""
+        if self._var_names:
+            for name in self._var_names:
+                if name not in self.posterior.data_vars:
+                    raise ValueError(f"var_names: the posterior has no variable {name!r}.")
+                if sum(d in self.dims for d in self.posterior[name].dims) != 1:
+                    raise ValueError(
+                        f"var_names: {name!r} must have exactly one dimension that indexes "
+                        f"components ({', '.join(self.dims)}); it has "
+                        f"{self.posterior[name].dims}."
+                    )
+            return self._var_names
+        names = [
+            name
+            for name in component_variables(self.dt, self.dims)
+            if sum(d in self.dims for d in self.posterior[name].dims) == 1
+        ]
+        if self.model is not None:
+            free = {rv.name for rv in self.model.free_RVs}
+            names = [name for name in names if name in free] or names
+        if not names:
+            raise ValueError(
+                f"var_names: no variable with the dimension {self.dims[0]!r} looks like a "
+                "parameter of the components. Name those to use."
+            )
+        return tuple(names)
+
+    @cached_property
+    def parameters(self) -> np.ndarray:
+        """The parameters as (draws, components, parameters)."""
+        columns = []
+        for name in self.parameter_names:
+            variable = self.posterior[name]
+            if not np.isfinite(variable).all():
+                raise ValueError(
+                    f"dt: {name!r} contains NaN or infinite values. Drop those draws, or name "
+                    "other variables in var_names."
+                )
+            dim = next(d for d in variable.dims if d in self.dims)
+            columns.append(np.asarray(self.pool(variable, dim)).swapaxes(1, 2))
+        return np.concatenate(columns, axis=2, dtype=float)
+
+    @cached_property
+    def _pivot_draw(self) -> int:
+        """The draw that the caller names, or the most typical draw.
+
+        The most typical draw is the one whose values, sorted over the components, are nearest to
+        the median over the draws. Sorted values do not depend on the labels. The draw of highest
+        density, which R takes, may be the degenerate one: the density of a normal mixture has no
+        upper bound.
+        """
+        if isinstance(self._pivot, tuple):
+            try:
+                chain, draw = self._pivot
+                at = self.posterior.get_index("chain").get_loc(chain)
+                return at * self.n_draws + self.posterior.get_index("draw").get_loc(draw)
+            except (KeyError, ValueError):
+                raise ValueError(
+                    f"pivot: {self._pivot!r} is not the label of a draw, (chain, draw)."
+                ) from None
+        values = np.sort(self.parameters, axis=1)
+        spread = values.std(axis=0)
+        distance = (values - np.median(values, axis=0)) / np.where(spread > 0, spread, 1)
+        return int(np.argmin((distance**2).sum(axis=(1, 2))))
+
+    def pivot_for(self, draws: np.ndarray) -> np.ndarray:
+        """Return the pivot, as one of these draws or as the caller's array."""
+        if self._pivot is None or isinstance(self._pivot, tuple):
+            return draws[self._pivot_draw]
+        return np.asarray(self._pivot)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Return the observations, (n,) or (n, d)."""
+        data = self._data
+        if data is None:
+            names = (
+                list(self.dt["observed_data"].data_vars)
+                if "observed_data" in self.dt.children
+                else []
+            )
+            if len(names) != 1:
+                raise ValueError(
+                    "data: the observations are needed. Pass data=<their name in observed_data or "
+                    f"constant_data, or an array>; observed_data has {names or 'no variables'}."
+                )
+            data = names[0]
+        if isinstance(data, str):
+            for group in ("observed_data", "constant_data"):
+                if group in self.dt.children and data in self.dt[group].data_vars:
+                    return self.dt[group][data].values
+            raise ValueError(f"data: neither observed_data nor constant_data has {data!r}.")
+        return np.asarray(data)
+
+    def log_density(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Build log w_k f_k(y_i | theta_k) as a function of theta (K, J) from the model."""
+        if self.model is None:
+            raise ValueError(
+                "log_density: 'sjw' needs the log-density of each observation under each "
+                "component. Pass model=<the PyMC model>, or log_density=<a function of the "
+                "parameters (K, J) that returns (n, K)>."
+            )
+        mixture = compile_mixture(self.model)
+        draws = posterior_values(mixture, self.dt)
+        unread = [name for name in self.parameter_names if name not in mixture.input_dtypes]
+        if unread:
+            raise ValueError(
+                f"var_names: the mixture does not read {', '.join(map(repr, unread))} directly. "
+                "With a model, 'sjw' takes its free variables."
+            )
+        layout = {}
+        for name in self.parameter_names:
+            dims = self.posterior[name].transpose(*SAMPLE_DIMS, ...).dims[2:]
+            layout[name] = next(axis for axis, d in enumerate(dims) if d in self.dims)
+        uncovered = [
+            name
+            for name in mixture.input_dtypes
+            if name not in layout and set(self.dims) & set(self.posterior[name].dims)
+        ]
+        if uncovered:
+            raise ValueError(
+                f"var_names: the mixture also reads {', '.join(map(repr, uncovered))}, which carry "
+                f"{self.dims[0]!r}. 'sjw' needs all of them; leave var_names out."
+            )
+        fixed = {
+            name: value.mean(axis=(0, 1)).astype(mixture.input_dtypes[name])
+            for name, value in draws.items()
+            if name not in layout
+        }
+
+        def log_density(theta: np.ndarray) -> np.ndarray:
+            values, start = dict(fixed), 0
+            for name, axis in layout.items():
+                shape = draws[name].shape[2:]
+                rest = shape[:axis] + shape[axis + 1 :]
+                stop = start + int(np.prod(rest))
+                part = theta[:, start:stop].reshape(self.n_components, *rest)
+                part = np.moveaxis(part, 0, axis).astype(mixture.input_dtypes[name])
+                values[name], start = np.ascontiguousarray(part), stop
+            density, weights = mixture.evaluate(**values)
+            return (density + weights).reshape(-1, self.n_components)
+
+        return log_density
+
+    def weights(self, name: str) -> np.ndarray:
+        """Mixture weights as (draws, components)."""
+        if name not in self.posterior.data_vars or set(self.posterior[name].dims) != {
+            *SAMPLE_DIMS,
+            self.dims[0],
+        }:
+            raise ValueError(
+                f"weights: {name!r} must be a variable of the posterior with dimensions chain, "
+                f"draw and {self.dims[0]!r}."
+            )
+        return np.asarray(self.pool(self.posterior[name], self.dims[0]))[:, 0]
+
+    # Back to labelled arrays ------------------------------------------------------------------
+
+    def same_draws(self, other: xr.DataArray | xr.Dataset) -> bool:
+        """Return whether other has the chains and draws of the posterior."""
+        return all(
+            name in other.dims
+            and other.sizes[name] == self.posterior.sizes[name]
+            and other.get_index(name).equals(self.posterior.get_index(name))
+            for name in SAMPLE_DIMS
+        )
+
+    def as_permutations(self, permutations: np.ndarray) -> xr.DataArray:
+        """Give pooled permutations their chains, draws and coordinates back."""
+        shape = (self.n_chains, self.n_draws, self.n_components)
+        dims = (*SAMPLE_DIMS, self.dims[0])
+        coords = {name: self.posterior[name] for name in dims if name in self.posterior.indexes}
+        return xr.DataArray(
+            permutations.reshape(shape), dims=dims, coords=coords, name="permutations"
+        )
