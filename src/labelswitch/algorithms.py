@@ -182,7 +182,9 @@ def _near_input(result: Relabelling) -> Relabelling:
     n_components = result.permutations.shape[1]
     kept = np.stack(
         [np.bincount(column, minlength=n_components) for column in result.permutations.T]
-    )
+    ).astype(float)
+    # Of several, the one that leaves more labels of the first draw.
+    kept[np.arange(n_components), result.permutations[0]] += 0.5 / n_components
     old, new = linear_sum_assignment(kept.T, maximize=True)
     order = new[np.argsort(old)]
     changes = {"permutations": np.ascontiguousarray(result.permutations[:, order])}
@@ -362,22 +364,27 @@ class _Probabilities:
         self.shape = tuple(int(size) for size in self.p.shape)
         self.eps = validation.check_eps(eps, self.shape[2])
 
-    def _over_chunks(self, function: Callable, current: np.ndarray | None = None) -> list:
-        """Return function(chunk of p, chunk of current) for every chunk."""
+    def _over_chunks(self, function: Callable, current: np.ndarray) -> tuple[list, np.ndarray]:
+        """Map function(chunk of p, chunk of current) -> (found, total) over the chunks.
+
+        Returns the list of what was found and the sum of the totals.
+        """
         if not validation.is_dask(self.p):
-            return [function(self.p, current)]
+            found, total = function(self.p, current)
+            return [found], total
         import dask
 
-        stops = np.cumsum(self.p.chunks[0])
-        tasks = [
-            dask.delayed(_on_chunk, pure=False)(
-                function, chunk, None if current is None else current[stop - size : stop]
+        found, total = [], 0
+        shared = dask.delayed(function, traverse=False)  # once in the graph, not once a chunk
+        start = 0
+        for chunk, size in zip(self.p.to_delayed().ravel(), self.p.chunks[0], strict=True):
+            result = dask.delayed(_on_chunk, nout=2, pure=False)(
+                shared, chunk, current[start : start + size]
             )
-            for chunk, size, stop in zip(
-                self.p.to_delayed().ravel(), self.p.chunks[0], stops, strict=True
-            )
-        ]
-        return list(dask.compute(*tasks))
+            found.append(result[0])
+            total = total + result[1]
+            start += size
+        return dask.compute(found, total)
 
     def draw(self, index: int) -> np.ndarray:
         """Return one draw, (n, K)."""
@@ -386,16 +393,12 @@ class _Probabilities:
     def check(self, want_entropy: bool) -> float:
         """Check every row and return sum p log p, if wanted."""
         function = partial(_check_chunk, eps=self.eps, want_entropy=want_entropy)
-        first = 0
-        total = 0.0
-        for size, chunk_total, draw, observation in self._over_chunks(function):
+        rows, total = self._over_chunks(function, np.arange(self.shape[0]))
+        for draw, observation in rows:
             if draw >= 0:
-                draw += first
                 row = np.asarray(self.p[draw, observation])
                 validation.raise_for_row(row, draw, observation)
-            first += size
-            total += chunk_total
-        return total
+        return float(total)
 
     def sweep(self, current: np.ndarray, targets: np.ndarray | None = None):
         """Assign every draw to the targets (K, n), or to none, and sum the relabelled draws.
@@ -408,8 +411,8 @@ class _Probabilities:
         function = partial(
             _sweep_chunk, targets=np.ascontiguousarray(targets), eps=self.eps, move=move
         )
-        results = self._over_chunks(function, current)
-        return np.concatenate([moved for moved, _ in results]), sum(total for _, total in results)
+        moved, total = self._over_chunks(function, current)
+        return np.concatenate(moved), total
 
 
 def _on_chunk(function, chunk, current):
@@ -419,9 +422,10 @@ def _on_chunk(function, chunk, current):
     return function(chunk, current)
 
 
-def _check_chunk(p, _, eps, want_entropy):
+def _check_chunk(p, draws, eps, want_entropy):
     tolerance = validation.SUM_TOLERANCE
-    return len(p), *kernels.check_probabilities(p, eps, tolerance, want_entropy)
+    total, draw, observation = kernels.check_probabilities(p, eps, tolerance, want_entropy)
+    return (int(draws[draw]) if draw >= 0 else -1, observation), total
 
 
 def _sweep_chunk(p, current, targets, eps, move):

@@ -1,0 +1,615 @@
+"""The array layer: known truth, properties, legal edge cases, Dask, and bad input."""
+
+from itertools import permutations as all_permutations
+
+import dask.array
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from scipy.optimize import linear_sum_assignment
+from scipy.special import logsumexp, xlogy
+
+import labelswitch
+from labelswitch import kernels
+
+# The first example of a test compiles a kernel.
+settings.register_profile("compiles", deadline=None, max_examples=30, derandomize=True)
+settings.load_profile("compiles")
+
+
+class Mixture:
+    """Draws of a normal mixture with equal standard deviations, labels permuted in each draw.
+
+    ``truth`` are the permutations that undo the switching.
+    """
+
+    def __init__(self, seed=0, n_draws=40, n_observations=30, n_components=3, distance=6.0):
+        rng = np.random.default_rng(seed)
+        centres = distance * np.arange(n_components)
+        labels = np.resize(np.arange(n_components), n_observations)
+        self.x = rng.normal(centres[labels])
+        means = centres + rng.normal(scale=0.2, size=(n_draws, n_components))
+        log_p = stats.norm.logpdf(self.x[:, np.newaxis], means[:, np.newaxis, :])
+        p = np.exp(log_p - logsumexp(log_p, axis=2, keepdims=True))
+        z = (p.cumsum(axis=2)[:, :, :-1] < rng.random((n_draws, n_observations, 1))).sum(axis=2)
+        self.truth = random_permutations(rng, n_draws, n_components)
+        switched = np.argsort(self.truth, axis=1)
+        self.means = np.take_along_axis(means, switched, axis=1)
+        self.p = np.take_along_axis(p, switched[:, np.newaxis], axis=2)
+        self.z = labelswitch.apply_to_allocations(z, switched)
+        self.n_components = n_components
+
+    def log_density(self, means):
+        return stats.norm.logpdf(self.x[:, np.newaxis], means)
+
+    def permuted(self, permutations):
+        """Return a copy whose labels are permuted once more."""
+        other = object.__new__(Mixture)
+        other.x, other.n_components = self.x, self.n_components
+        other.means = np.take_along_axis(self.means, permutations, axis=1)
+        other.p = np.take_along_axis(self.p, permutations[:, np.newaxis], axis=2)
+        other.z = labelswitch.apply_to_allocations(self.z, permutations)
+        return other
+
+
+def random_permutations(rng, n_draws, n_components):
+    return np.argsort(rng.random((n_draws, n_components)), axis=1)
+
+
+# A pivot makes the labels its own; the other methods choose them.
+PIVOTAL = {
+    "ecr": lambda mixture, pivot: labelswitch.ecr(
+        mixture.z, pivot.z[0], n_components=mixture.n_components
+    ),
+    "pra": lambda mixture, pivot: labelswitch.pra(mixture.means, pivot.means[0]),
+}
+FREE = {
+    "ecr_iterative_1": lambda mixture: labelswitch.ecr_iterative_1(
+        mixture.z, n_components=mixture.n_components
+    ),
+    "ecr_iterative_2": lambda mixture: labelswitch.ecr_iterative_2(mixture.z, mixture.p),
+    "stephens": lambda mixture: labelswitch.stephens(mixture.p),
+    "sjw": lambda mixture: labelswitch.sjw(mixture.means, mixture.z, mixture.log_density),
+    "data_based": lambda mixture: labelswitch.data_based(
+        mixture.x, mixture.z, n_components=mixture.n_components
+    ),
+    "order": lambda mixture: labelswitch.order(mixture.means),
+}
+METHODS = {name: lambda mixture, _, run=run: run(mixture) for name, run in FREE.items()} | PIVOTAL
+
+
+def one_global_relabelling(left, right):
+    """Return whether left[t, j] = right[t, g[j]] for one g."""
+    g = np.argsort(right[0])[left[0]]
+    return np.array_equal(left, right[:, g])
+
+
+# --- known truth ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("n_components", [2, 3, 5])
+def test_truth_is_recovered(name, n_components):
+    mixture = Mixture(n_components=n_components)
+    result = METHODS[name](mixture, mixture)
+    assert one_global_relabelling(result.permutations, mixture.truth)
+    assert result.permutations.dtype == np.intp
+    assert result.converged
+    assert result.method == name
+    assert result.trace[-1] == pytest.approx(result.objective)
+
+
+@pytest.mark.parametrize("name", ["stephens", "ecr_iterative_1", "ecr_iterative_2", "sjw"])
+def test_twenty_components_are_ordinary(name):
+    mixture = Mixture(n_components=20, n_observations=200)
+    result = METHODS[name](mixture, mixture)
+    assert one_global_relabelling(result.permutations, mixture.truth)
+
+
+def test_orientation_of_values_and_allocations():
+    mixture = Mixture(n_components=4)
+    means = labelswitch.apply_permutations(mixture.means, mixture.truth)
+    assert (np.diff(means, axis=1) > 0).all()
+    z = labelswitch.apply_to_allocations(mixture.z, mixture.truth)
+    assert (np.bincount(abs(z - np.resize(np.arange(4), 30)).ravel()) == [z.size]).all()
+    transition = np.random.default_rng(0).random((40, 2, 4, 4))
+    both = transition
+    for axis in (2, -1):
+        both = labelswitch.apply_permutations(both, mixture.truth, axis=axis)
+    t, (j, k) = 7, mixture.truth[7][[1, 3]]
+    np.testing.assert_array_equal(both[t, :, 1, 3], transition[t, :, j, k])
+
+
+def best_by_brute_force(objective, n_draws, n_components):
+    choices = list(all_permutations(range(n_components)))
+    best = np.inf
+    for index in np.ndindex(*[len(choices)] * (n_draws - 1)):
+        permutations = np.array([choices[0], *(choices[i] for i in index)])
+        best = min(best, objective(permutations))
+    return best
+
+
+def test_stephens_finds_the_global_optimum_of_small_problems():
+    """All 6^4 relabellings of five draws, on probabilities without any structure."""
+    found = 0
+    for seed in range(8):
+        p = np.random.default_rng(seed).dirichlet(np.ones(3), size=(5, 4))
+
+        def divergence(permutations, p=p):
+            relabelled = np.take_along_axis(p, permutations[:, np.newaxis], axis=2)
+            return xlogy(relabelled, relabelled / relabelled.mean(axis=0)).sum()
+
+        result = labelswitch.stephens(p, starts=("identity", *["random"] * 20))
+        assert result.objective == pytest.approx(divergence(result.permutations), abs=1e-10)
+        best = best_by_brute_force(divergence, 5, 3)
+        assert result.objective >= best - 1e-10
+        found += result.objective < best + 1e-10
+    assert found >= 7  # 8 of 8 with NumPy 2.5
+
+
+def test_ecr_iterative_1_finds_the_global_optimum_of_small_problems():
+    found = 0
+    for seed in range(8):
+        z = np.random.default_rng(seed).integers(3, size=(5, 6))
+
+        def disagreement(permutations, z=z):
+            relabelled = labelswitch.apply_to_allocations(z, permutations)
+            return z.size - sum(np.bincount(column).max() for column in relabelled.T)
+
+        result = labelswitch.ecr_iterative_1(z, 3, starts=("identity", *["random"] * 20))
+        assert result.objective == disagreement(result.permutations)
+        found += result.objective == best_by_brute_force(disagreement, 5, 3)
+    assert found >= 7
+
+
+def test_all_but_zero_probabilities():
+    """0 log 0 is 0, and a probability of 1e-300 does not lock its label for ever."""
+    p = np.array(
+        [
+            [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]],
+            [[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]],
+            [[1e-300, 1.0], [0.0, 1.0], [1.0, 5e-324]],
+        ]
+    )
+    for starts in ("identity", "pra", "ecr", [np.array([[0, 1], [1, 0], [1, 0]])]):
+        result = labelswitch.stephens(p, starts=starts)
+        if starts != "identity":
+            np.testing.assert_array_equal(result.permutations, [[0, 1], [1, 0], [1, 0]])
+        assert np.isfinite(result.objective)
+    assert labelswitch.stephens(p).objective == pytest.approx(0.0, abs=1e-12)
+
+
+def test_stephens_objective_never_rises_and_converged_tells_the_truth():
+    p = np.random.default_rng(3).dirichlet(np.ones(4), size=(100, 10))
+    result = labelswitch.stephens(p, starts="identity")
+    assert result.converged
+    assert result.trace.size > 5
+    assert (np.diff(result.trace) <= 0).all()
+    short = labelswitch.stephens(p, starts="identity", max_sweeps=5)
+    assert not short.converged
+    np.testing.assert_array_equal(short.trace, result.trace[:5])
+    again = labelswitch.stephens(p, starts=result.permutations)
+    assert again.trace.size == 1
+    assert one_global_relabelling(again.permutations, result.permutations)
+
+
+def test_best_of_several_starts_is_returned():
+    p = np.random.default_rng(3).dirichlet(np.ones(4), size=(60, 10))
+    starts = ("identity", "pra", "ecr", "random", "random")
+    single = [labelswitch.stephens(p, starts=start).objective for start in starts[:3]]
+    result = labelswitch.stephens(p, starts=starts)
+    assert result.objective <= min(single)
+    assert len({round(objective, 6) for objective in single}) > 1  # they are local optima
+    assert result.start in starts
+    np.testing.assert_allclose(
+        result.q, labelswitch.apply_permutations(p, result.permutations, axis=2).mean(axis=0)
+    )
+
+
+def test_ecr_iterative_2_reports_a_circle():
+    """Pivot from p and allocation from z may chase each other; some such case must say so."""
+    circled = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        p = rng.dirichlet(np.ones(2), size=(3, 3))
+        z = rng.integers(2, size=(3, 3))
+        result = labelswitch.ecr_iterative_2(z, p, starts="identity", max_sweeps=50)
+        assert result.objective >= result.trace.min()
+        if not result.converged:
+            circled += 1
+            assert result.trace.size < 50
+            assert result.objective == result.trace.min()
+    assert circled > 0
+
+
+def test_pra_does_not_depend_on_units_when_standardised():
+    mixture = Mixture(n_components=3)
+    noise = np.random.default_rng(1).normal(size=mixture.means.shape)
+    parameters = np.stack([mixture.means, noise], axis=2)
+    result = labelswitch.pra(parameters, parameters[0])
+    assert one_global_relabelling(result.permutations, mixture.truth)
+    scaled = parameters * [1e-3, 1e3]
+    np.testing.assert_array_equal(
+        labelswitch.pra(scaled, scaled[0]).permutations, result.permutations
+    )
+    raw = labelswitch.pra(scaled, scaled[0], standardise=False)
+    assert not one_global_relabelling(raw.permutations, mixture.truth)
+
+
+def test_pra_with_a_constant_parameter_and_with_one_draw():
+    parameters = np.array([[[0.0, 5.0], [1.0, 5.0]], [[1.1, 5.0], [0.1, 5.0]]])
+    result = labelswitch.pra(parameters, parameters[0])
+    np.testing.assert_array_equal(result.permutations, [[0, 1], [1, 0]])
+    result = labelswitch.pra(parameters[1:], parameters[0])
+    np.testing.assert_array_equal(result.permutations, [[1, 0]])
+
+
+def test_sjw_posterior_is_the_sum_over_all_permutations():
+    rng = np.random.default_rng(0)
+    table = rng.normal(scale=2, size=(6, 4))
+    z = rng.integers(4, size=(5, 6)).astype(np.int16)
+    none = np.empty((0, 4))
+    identity = np.tile(np.arange(4), (5, 1))
+    permutations, probability, log_sum = kernels.permutation_posterior(
+        table, z, identity, none, True
+    )
+    choices = np.array(list(all_permutations(range(4))))
+    total = 0.0
+    for t in range(5):
+        relabelled = np.argsort(choices, axis=1)[:, z[t]]
+        score = table[np.arange(6), relabelled].sum(axis=1)
+        weight = np.exp(score - logsumexp(score))
+        total += logsumexp(score)
+        expected = (weight[:, None, None] * np.eye(4)[choices]).sum(axis=0)
+        np.testing.assert_allclose(probability[t], expected, atol=1e-12)
+        assert score[(choices == permutations[t]).all(axis=1)] == pytest.approx(score.max())
+    assert log_sum == pytest.approx(total)
+    # Sampling: frequencies of 20,000 draws against the same weights (last t), six standard errors.
+    many = np.tile(z[4], (20_000, 1))
+    uniform = rng.random((20_000, 4))
+    sampled, _, _ = kernels.permutation_posterior(
+        table, many, np.tile(np.arange(4), (20_000, 1)), uniform, True
+    )
+    frequency = (sampled[:, None] == choices).all(axis=2).mean(axis=0)
+    assert (abs(frequency - weight) <= 6 * np.sqrt(weight * (1 - weight) / 20_000) + 1e-9).all()
+
+
+def test_sjw_survives_scores_that_exp_cannot_hold():
+    table = np.array([[-1e5, 0.0, -2e5], [0.0, -1e5, -1e9], [-3e5, -1e5, 0.0]])
+    _, probability, log_sum = kernels.permutation_posterior(
+        table, np.array([[0, 1, 2]], np.int16), np.array([[0, 1, 2]]), np.empty((0, 3)), True
+    )
+    np.testing.assert_allclose(probability[0], np.eye(3)[[1, 0, 2]])
+    assert log_sum == 0.0
+
+
+def test_sjw_weights_and_their_logarithm_inside_the_density_agree():
+    mixture = Mixture(distance=2.0)
+    weights = np.random.default_rng(0).dirichlet([5, 5, 5], size=40)
+    both = np.stack([mixture.means, weights], axis=2)
+    inside = labelswitch.sjw(
+        both, mixture.z, lambda theta: mixture.log_density(theta[:, 0]) + np.log(theta[:, 1])
+    )
+    outside = labelswitch.sjw(mixture.means, mixture.z, mixture.log_density, weights=weights)
+    np.testing.assert_array_equal(inside.permutations, outside.permutations)
+    assert inside.objective == pytest.approx(outside.objective)
+    np.testing.assert_allclose(inside.parameters[:, :1], outside.parameters)
+
+
+def test_sjw_sampled_permutations_follow_the_seed():
+    mixture = Mixture(distance=1.0)
+    run = [
+        labelswitch.sjw(mixture.means, mixture.z, mixture.log_density, seed=seed).permutations
+        for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(run[0], run[1])
+    assert (run[0] != run[2]).any()
+
+
+# --- the kernels against SciPy ---------------------------------------------------------------
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.integers(1, 7).map(lambda size: (3, size, size)),
+        elements=st.integers(-3, 3) | st.floats(-1e6, 1e6),
+    )
+)
+def test_assignment_is_scipys_to_the_tie(cost):
+    size = cost.shape[1]
+    workspace = kernels._workspace(size)
+    permutation = np.empty(size, np.intp)
+    for matrix in cost:
+        total = kernels._assign(matrix, permutation, workspace)
+        _, column = linear_sum_assignment(matrix)
+        np.testing.assert_array_equal(np.argsort(column), permutation)
+        u, v = workspace[:2]
+        slack = matrix - u[:, None] - v
+        tolerance = 1e-9 * (1 + abs(matrix).max())
+        assert slack.min() >= -tolerance
+        assert abs(slack[permutation, np.arange(size)]).max() <= tolerance
+        assert total == pytest.approx(u.sum() + v.sum(), abs=tolerance)
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.integers(1, 6).map(lambda size: (4, size, size)),
+        elements=st.integers(0, 2),
+    )
+)
+def test_ties_keep_the_current_permutation(cost):
+    identity = np.tile(np.arange(cost.shape[1]), (4, 1))
+    permutations, totals = kernels.assign(cost, identity)
+    for matrix, permutation, total in zip(cost, permutations, totals, strict=True):
+        best = matrix[linear_sum_assignment(matrix)].sum()
+        assert total == best == matrix[permutation, identity[0]].sum()
+        if np.trace(matrix) == best:
+            np.testing.assert_array_equal(permutation, identity[0])
+
+
+# --- properties --------------------------------------------------------------------------------
+
+mixtures = st.builds(
+    Mixture,
+    seed=st.integers(0, 2**16),
+    n_draws=st.integers(1, 12),
+    n_observations=st.integers(12, 20),
+    n_components=st.integers(1, 4),
+    distance=st.just(8.0),
+)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(mixture=mixtures)
+def test_relabelling_is_idempotent(name, mixture):
+    result = METHODS[name](mixture, mixture)
+    relabelled = mixture.permuted(result.permutations)
+    # A pivot stays the same pivot.
+    again = METHODS[name](relabelled, mixture)
+    np.testing.assert_array_equal(again.permutations - np.arange(mixture.n_components), 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(mixture=mixtures, seed=st.integers(0, 2**16))
+def test_labels_of_the_input_do_not_matter(name, mixture, seed):
+    shuffle = random_permutations(np.random.default_rng(seed), len(mixture.z), mixture.n_components)
+    shuffled = mixture.permuted(shuffle)
+    first = METHODS[name](mixture, mixture)
+    second = METHODS[name](shuffled, mixture)
+    combined = np.take_along_axis(shuffle, second.permutations, axis=1)
+    assert one_global_relabelling(combined, first.permutations)
+    assert second.objective == pytest.approx(first.objective, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@given(seed=st.integers(0, 2**16), n_components=st.integers(1, 5), n_observations=st.integers(1, 6))
+def test_any_result_is_a_permutation_and_leaves_invariants(
+    name, seed, n_components, n_observations
+):
+    """On draws without structure, with empty components and ties."""
+    mixture = Mixture(
+        seed, n_draws=6, n_observations=n_observations, n_components=n_components, distance=0.5
+    )
+    result = METHODS[name](mixture, mixture)
+    expected = np.tile(np.arange(n_components), (6, 1))
+    np.testing.assert_array_equal(np.sort(result.permutations, axis=1), expected)
+    relabelled = mixture.permuted(result.permutations)
+    np.testing.assert_array_equal(np.sort(relabelled.means, axis=1), np.sort(mixture.means, axis=1))
+    np.testing.assert_allclose(
+        logsumexp(stats.norm.logpdf(mixture.x[:, None, None], relabelled.means), axis=2),
+        logsumexp(stats.norm.logpdf(mixture.x[:, None, None], mixture.means), axis=2),
+    )
+    assert np.isfinite(result.objective)
+
+
+def test_a_second_run_on_overlapping_components_changes_nothing():
+    mixture = Mixture(seed=5, n_draws=60, n_observations=40, distance=1.5)
+    for name, run in FREE.items():
+        relabelled = mixture.permuted(run(mixture).permutations)
+        again = run(relabelled)
+        np.testing.assert_array_equal(again.permutations - np.arange(3), 0, err_msg=name)
+
+
+# --- legal edge cases -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_component_one_observation_one_draw(name):
+    one = Mixture(n_draws=3, n_observations=4, n_components=1)
+    np.testing.assert_array_equal(METHODS[name](one, one).permutations, np.zeros((3, 1)))
+    single = Mixture(n_draws=5, n_observations=1, n_components=2)
+    assert METHODS[name](single, single).permutations.shape == (5, 2)
+    draw = Mixture(n_draws=1, n_observations=9)
+    assert METHODS[name](draw, draw).permutations.shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_component_that_is_always_empty(name):
+    """Five components for data from three: the three that are used must be aligned."""
+    mixture = Mixture()
+    rng = np.random.default_rng(0)
+    mixture.n_components = 5
+    mixture.means = np.concatenate([mixture.means, rng.normal(50, 1, size=(40, 2))], axis=1)
+    mixture.p = np.concatenate([mixture.p, np.zeros((40, 30, 2))], axis=2)
+    truth = np.concatenate([mixture.truth, np.tile([3, 4], (40, 1))], axis=1)
+    shuffle = random_permutations(rng, 40, 5)
+    shuffled = mixture.permuted(shuffle)
+    result = METHODS[name](shuffled, shuffled)
+    combined = np.take_along_axis(shuffle, result.permutations, axis=1)
+    used = [np.flatnonzero(combined[0] == k)[0] for k in truth[0, :3]]
+    np.testing.assert_array_equal(combined[:, used], truth[:, :3])
+
+
+def test_data_based_with_equal_counts_in_a_component():
+    x = np.array([0, 0, 0, 0, 7, 9, 8, 8])
+    z = np.array([[0, 0, 0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 0]])
+    result = labelswitch.data_based(x, z)
+    np.testing.assert_array_equal(result.permutations, [[0, 1], [1, 0], [0, 1]])
+    assert np.isfinite(result.objective)
+    assert labelswitch.data_based(np.ones(8), z).objective == 0.0
+
+
+def test_order_keeps_equal_values_in_place():
+    result = labelswitch.order([[1.0, 1.0, 0.0]])
+    np.testing.assert_array_equal(result.permutations, [[2, 0, 1]])
+
+
+def test_input_is_left_alone_and_may_be_read_only():
+    mixture = Mixture()
+    before = [array.copy() for array in (mixture.z, mixture.p, mixture.means)]
+    for array in (mixture.z, mixture.p, mixture.means):
+        array.setflags(write=False)
+    for run in METHODS.values():
+        run(mixture, mixture)
+    for array, copy in zip((mixture.z, mixture.p, mixture.means), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_progress_is_silent_unless_asked(capsys):
+    mixture = Mixture()
+    labelswitch.stephens(mixture.p)
+    assert capsys.readouterr() == ("", "")
+    labelswitch.stephens(mixture.p, starts="pra", progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("stephens, start pra: sweep 1, ")
+
+
+def test_repr_is_one_line():
+    mixture = Mixture()
+    text = repr(labelswitch.stephens(mixture.p))
+    assert text.startswith("<Relabelling stephens: 40 draws, 3 components, ")
+    assert "\n" not in text
+
+
+# --- other containers of p -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [(7, 30, 3), (40, 30, 3), (9, 11, 2)])
+def test_dask_gives_the_same_as_numpy(chunks):
+    mixture = Mixture(distance=1.0)
+    lazy = dask.array.from_array(mixture.p, chunks=chunks)
+    for run in (
+        lambda p: labelswitch.stephens(p, eps=1e-6),
+        lambda p: labelswitch.stephens(p, starts=("random", mixture.truth)),
+        lambda p: labelswitch.ecr_iterative_2(mixture.z, p),
+    ):
+        expected, result = run(mixture.p), run(lazy)
+        np.testing.assert_array_equal(result.permutations, expected.permutations)
+        assert result.objective == pytest.approx(expected.objective)
+        np.testing.assert_allclose(result.q, expected.q)
+
+
+def test_dask_names_the_bad_draw():
+    p = Mixture().p
+    p[33, 4, 1] += 0.5
+    with pytest.raises(ValueError, match=r"p\[33, 4\] sums to 1\.5"):
+        labelswitch.stephens(dask.array.from_array(p, chunks=(10, -1, -1)))
+
+
+def test_single_precision_and_other_layouts():
+    mixture = Mixture(distance=1.0)
+    expected = labelswitch.stephens(mixture.p)
+    single = labelswitch.stephens(mixture.p.astype(np.float32))
+    np.testing.assert_array_equal(single.permutations, expected.permutations)
+    assert single.objective == pytest.approx(expected.objective, rel=1e-5)
+    for p in (np.asfortranarray(mixture.p), mixture.p.tolist(), mixture.p[:, :, ::-1][:, :, ::-1]):
+        result = labelswitch.stephens(p)
+        np.testing.assert_array_equal(result.permutations, expected.permutations)
+    half = dask.array.from_array(mixture.p, chunks=(10, -1, -1)).astype(np.float16)
+    labelswitch.stephens(half.astype(np.float32).round(6))
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+Z = np.array([[0, 1, 1], [1, 0, 0]])
+P = np.full((2, 3, 2), 0.5)
+PARAMETERS = np.array([[0.0, 1.0], [1.0, 0.0]])
+NAN = np.where(PARAMETERS == 1, np.nan, PARAMETERS)
+
+
+def log_density(theta):
+    return np.zeros((3, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: labelswitch.ecr(Z + 1, Z[0]), ValueError, "z never has the label 0.*z - 1"),
+        (lambda: labelswitch.ecr(Z + 1, Z[0], 2), ValueError, "z has the label 2.*z - 1"),
+        (lambda: labelswitch.ecr(Z, Z[0] + 1), ValueError, "pivot has labels from 1 to 2"),
+        (lambda: labelswitch.ecr(Z - 1, Z[0]), ValueError, "z has the label -1"),
+        (lambda: labelswitch.ecr(Z, Z[0, :2]), ValueError, "pivot has 2 allocations but z has 3"),
+        (lambda: labelswitch.ecr(Z[0], Z[0]), ValueError, "z must have shape"),
+        (lambda: labelswitch.ecr(Z * 1.0, Z[0]), TypeError, "z must hold integer"),
+        (lambda: labelswitch.ecr(Z, Z[0], 2.0), TypeError, "n_components must be an integer"),
+        (lambda: labelswitch.ecr(Z, Z[0], 0), ValueError, "n_components must be at least 1"),
+        (lambda: labelswitch.ecr(Z, Z[0], 1), ValueError, "z has the label 1 but there are 1"),
+        (lambda: labelswitch.ecr_iterative_1(Z, starts=()), ValueError, "starts is empty"),
+        (lambda: labelswitch.ecr_iterative_1(Z, starts="pra"), ValueError, "starts has 'pra'"),
+        (lambda: labelswitch.ecr_iterative_1(Z, starts=[Z]), ValueError, "starts must have shape"),
+        (
+            lambda: labelswitch.ecr_iterative_1(Z, starts=[[[1, 2], [2, 1]]]),
+            ValueError,
+            "starts must be a permutation.*1-based",
+        ),
+        (lambda: labelswitch.ecr_iterative_1(Z, max_sweeps=0), ValueError, "max_sweeps must be"),
+        (lambda: labelswitch.ecr_iterative_1(Z, max_sweeps=1.5), TypeError, "max_sweeps must be"),
+        (lambda: labelswitch.ecr_iterative_2(Z[:1], P), ValueError, "z has shape.*p has 2 draws"),
+        (lambda: labelswitch.ecr_iterative_2(Z + 1, P), ValueError, "z has the label 2.*z - 1"),
+        (lambda: labelswitch.stephens(P[0]), ValueError, "p must have shape"),
+        (lambda: labelswitch.stephens(P * 1.01), ValueError, r"p\[0, 0\] sums to 1\.01"),
+        (lambda: labelswitch.stephens(P * np.nan), ValueError, r"p\[0, 0\] contains NaN"),
+        (lambda: labelswitch.stephens(P + [1, -1]), ValueError, r"p\[0, 0\] has the negative"),
+        (lambda: labelswitch.stephens(P + 0j), TypeError, "p must hold real"),
+        (lambda: labelswitch.stephens(P, eps=0.4), ValueError, "eps must lie between"),
+        (lambda: labelswitch.stephens(P, eps=np.nan), ValueError, "eps must lie between"),
+        (lambda: labelswitch.stephens(P, tol=-1), ValueError, "tol must be at least 0"),
+        (lambda: labelswitch.pra(PARAMETERS, [0.0]), ValueError, "pivot has shape"),
+        (lambda: labelswitch.pra(NAN, PARAMETERS[0]), ValueError, "parameters contains NaN"),
+        (lambda: labelswitch.pra(PARAMETERS, NAN[0]), ValueError, "pivot contains NaN"),
+        (lambda: labelswitch.pra([0.0], [0.0]), ValueError, "parameters must have shape"),
+        (lambda: labelswitch.order(PARAMETERS, by=1), ValueError, "by is 1 but there are 1"),
+        (lambda: labelswitch.order(PARAMETERS, by="mu"), TypeError, "by must be the index"),
+        (lambda: labelswitch.data_based([1, 2], Z), ValueError, "x has 2 observations but z has 3"),
+        (lambda: labelswitch.data_based([1, 2, np.nan], Z), ValueError, "x contains NaN"),
+        (lambda: labelswitch.sjw(PARAMETERS, Z[:1], log_density), ValueError, "z has 1 draws"),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, lambda theta: np.zeros(3)),
+            ValueError,
+            "log_density must return",
+        ),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, lambda theta: np.full((3, 2), np.nan)),
+            ValueError,
+            "log_density returned NaN",
+        ),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density, weights=[0.5, 0.5]),
+            ValueError,
+            "weights must have shape",
+        ),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density, weights=PARAMETERS + 1),
+            ValueError,
+            "weights must be non-negative and sum to one",
+        ),
+        (
+            lambda: labelswitch.sjw(np.zeros((2, 13)), Z, log_density, seed=1),
+            ValueError,
+            "seed samples permutations for at most 12",
+        ),
+        (lambda: labelswitch.apply_permutations(Z, [[0, 1, 2]]), ValueError, "values has 2 draws"),
+        (lambda: labelswitch.apply_permutations(P, [[0, 1]] * 2, 0), ValueError, "axis is 0"),
+        (lambda: labelswitch.apply_permutations(P, [[1, 2]] * 2, 2), ValueError, "1-based"),
+        (lambda: labelswitch.apply_to_allocations(Z, [[0, 1]]), ValueError, "z has 2 draws but"),
+    ],
+)
+def test_bad_input_names_the_argument_and_the_remedy(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
