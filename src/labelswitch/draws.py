@@ -297,8 +297,13 @@ class Draws:
             columns.append(np.asarray(self.pool(variable, dim)).swapaxes(1, 2))
         return np.concatenate(columns, axis=2, dtype=float)
 
+    @property
+    def pivot_is_default(self) -> bool:
+        """Whether the caller left the pivot to us."""
+        return self._pivot is None
+
     @cached_property
-    def _pivot_draw(self) -> int:
+    def pivot_draw(self) -> int:
         """The draw that the caller names, or the most typical draw.
 
         The most typical draw is the one whose values, sorted over the components, are nearest to
@@ -322,8 +327,8 @@ class Draws:
 
     def pivot_for(self, draws: np.ndarray) -> np.ndarray:
         """Return the pivot, as one of these draws or as the caller's array."""
-        if self._pivot is None or isinstance(self._pivot, tuple):
-            return draws[self._pivot_draw]
+        if self.pivot_is_default or isinstance(self._pivot, tuple):
+            return draws[self.pivot_draw]
         return np.asarray(self._pivot)
 
     @cached_property

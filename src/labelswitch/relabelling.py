@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,12 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 from labelswitch import algorithms
-from labelswitch.algorithms import Relabelling, apply_permutations, apply_to_allocations
+from labelswitch.algorithms import (
+    Relabelling,
+    _near_input,
+    apply_permutations,
+    apply_to_allocations,
+)
 from labelswitch.draws import PERMUTED_GROUPS, Draws, as_tuple
 from labelswitch.mixture import SAMPLE_DIMS
 
@@ -173,13 +178,20 @@ def _run(draws: Draws, method: str, options: dict[str, Any]) -> Relabelling:
             "or pass by=<the index of one value>."
         )
     try:
-        return function(*arguments, **options)
+        result = function(*arguments, **options)
     except (TypeError, ValueError) as error:
         error.add_note(
             f"While relabelling by {method!r}: p stands for the responsibilities, z for the "
             "allocations, x for the data, parameters for the variables in var_names."
         )
         raise
+    if "pivot" in inputs and draws.pivot_is_default:
+        # The labels of a pivot that nobody chose mean nothing, so leave them open as well.
+        permutations = _near_input(replace(result, pivot=None)).permutations
+        order = permutations[draws.pivot_draw]
+        pivot = result.pivot[order] if method == "pra" else np.argsort(order)[result.pivot]
+        result = replace(result, permutations=permutations, pivot=pivot)
+    return result
 
 
 def _relabelled(draws: Draws, result: Relabelling) -> Relabelled:
@@ -318,8 +330,8 @@ def relabel(
     order               var_names                       sorted by one parameter
     ==================  ==============================  =========================================
 
-    A result is defined up to one relabelling of all draws. ``order`` and a ``pivot`` fix it. The
-    other methods choose the labels that move the fewest draws, so draws that have not switched
+    A result is defined up to one relabelling of all draws. ``order`` and a ``pivot`` of yours fix
+    it. Otherwise labels are chosen so that most stay where they were: draws that have not switched
     come back unchanged.
 
     The groups ``posterior_predictive`` and ``predictions`` are permuted as well where they carry

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import labelswitch
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "label_switching"
 METHODS = (
     "ecr",
     "ecr_iterative_1",
@@ -37,7 +37,7 @@ def make_draws(rng, n_chains=2, n_draws=20, n_components=3, n=12, switch=True):
     k = n_components
     truth_z = np.arange(n) % k
     mu = 10.0 * np.arange(k) + rng.normal(size=(*lead, k))
-    location = np.moveaxis(5.0 * np.arange(k) + rng.normal(size=(*lead, 2, k)), -1, -1)
+    location = 5.0 * np.arange(k) + rng.normal(size=(*lead, 2, k))
     w = rng.dirichlet(50 + 10 * np.arange(k), size=lead)
     transition = rng.dirichlet(np.ones(k), size=(*lead, k)).astype(np.float32)
     noise = 0.02 * rng.random(size=(*lead, n, k)) + 0.9 * np.eye(k)[truth_z]
@@ -251,7 +251,7 @@ def test_one_component_one_observation_one_chain():
 
 
 def test_a_pivot_fixes_the_labels():
-    dt, mix, truth = make_draws(np.random.default_rng(10))
+    dt, _, truth = make_draws(np.random.default_rng(10))
     relabelled = relabel(dt, "ecr", pivot=(6, 3))
     assert relabelled.permutations.sel(chain=6, draw=3).values.tolist() == [0, 1, 2]
     by_array = relabel(dt, "ecr", pivot=dt["posterior"]["z"].sel(chain=6, draw=3).values)
@@ -261,6 +261,19 @@ def test_a_pivot_fixes_the_labels():
     np.testing.assert_array_equal(relabelled.dt["posterior"]["mu"].values, truth["mu"][..., ::-1])
     with pytest.raises(ValueError, match=r"pivot: \(0, 3\) is not the label of a draw"):
         relabel(dt, "ecr", pivot=(0, 3))
+
+
+@pytest.mark.parametrize("method", ["ecr", "pra"])
+def test_a_default_pivot_leaves_most_labels_where_they_were(method):
+    """And the result's pivot follows: relabelling against it gives the same permutations."""
+    dt, _, _ = make_draws(np.random.default_rng(13), n_draws=7)
+    relabelled = relabel(dt, method)
+    counts = (relabelled.permutations.values == np.arange(3)).sum()
+    for g in itertools.permutations(range(3)):
+        assert (relabelled.permutations.values[..., list(g)] == np.arange(3)).sum() <= counts
+    again = relabel(dt, method, pivot=relabelled.result.pivot)
+    xr.testing.assert_identical(again.permutations, relabelled.permutations)
+    assert again.result.objective == pytest.approx(relabelled.result.objective)
 
 
 def test_the_default_pivot_does_not_follow_a_degenerate_draw():
@@ -279,3 +292,283 @@ def test_without_allocations_the_most_probable_component_stands_in():
     xr.testing.assert_identical(relabelled.dt["posterior"]["z"], dt["posterior"]["z"])
 
 
+# With a model --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def regression():
+    """Two regression lines, their draws with mixed labels, and the truth."""
+    rng = np.random.default_rng(20)
+    n, lead = 40, (2, 15)
+    x, z = rng.normal(size=n), np.arange(n) % 2
+    y = np.array([3.0, -1.0])[z] * x + 0.1 * rng.normal(size=n)
+    with pm.Model(coords={"component": ["a", "b"], "obs": range(n)}) as model:
+        slopes = pm.Normal("slopes", 0, 5, dims="component")
+        sigma = pm.HalfNormal("sigma", 1)
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Deterministic("mu", slopes * x[:, None], dims=("obs", "component"))
+        pm.NormalMixture("y", w=w, mu=mu, sigma=sigma, observed=y, dims="obs")
+    mix = np.tile([0, 1], (*lead, 1))
+    mix[1] = mix[0, 3] = [1, 0]  # between the chains, and once within one
+    slopes = rng.normal([3.0, -1.0], 0.05, size=(*lead, 2))
+    w = rng.dirichlet([20, 20], size=lead)
+    posterior = {
+        "slopes": np.take_along_axis(slopes, mix, axis=-1),
+        "w": np.take_along_axis(w, mix, axis=-1),
+        "sigma": rng.uniform(0.09, 0.11, size=lead),
+    }
+    posterior["mu"] = posterior["slopes"][:, :, None, :] * x[:, None]
+    dt = az.from_dict(
+        {"posterior": posterior, "observed_data": {"y": y}},
+        dims={
+            "slopes": ["component"],
+            "w": ["component"],
+            "mu": ["obs", "component"],
+            "y": ["obs"],
+        },
+        coords={"component": ["a", "b"], "obs": np.arange(n)},
+    )
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        yield model, dt, mix, slopes
+
+
+def test_two_calls_from_a_bad_r_hat_to_a_good_summary(regression):
+    model, dt, mix, slopes = regression
+    assert az.rhat(dt)["slopes"].max() > 1.1
+    relabelled = labelswitch.relabel(dt, model=model)
+    summary = az.summary(relabelled.dt, var_names=["slopes"], round_to="none")
+    g = global_permutation(mix, relabelled.permutations.values)
+    np.testing.assert_array_equal(relabelled.dt["posterior"]["slopes"], slopes[..., g])
+    assert list(summary.index) == ["slopes[a]", "slopes[b]"]
+    np.testing.assert_allclose(summary["mean"], slopes.mean((0, 1))[g])
+
+
+@pytest.mark.parametrize("method", ["ecr", "ecr_iterative_1", "ecr_iterative_2", "pra", "sjw"])
+def test_methods_read_what_they_need_from_the_model(regression, method):
+    model, dt, mix, _ = regression
+    relabelled = labelswitch.relabel(dt, method, model=model)
+    global_permutation(mix, relabelled.permutations.values)
+
+
+def test_sjw_from_the_model_equals_sjw_by_hand(regression):
+    model, dt, _, _ = regression
+    posterior = dt["posterior"]
+    y, x = dt["observed_data"]["y"].values, posterior["mu"].values[0, 0, :, 0]
+    x = x / posterior["slopes"].values[0, 0, 0]
+    sigma = float(posterior["sigma"].mean())
+
+    def log_density(theta):  # columns: slope, weight
+        residual = (y[:, None] - theta[:, 0] * x[:, None]) / sigma
+        return -0.5 * residual**2 - np.log(sigma * np.sqrt(2 * np.pi)) + np.log(theta[:, 1])
+
+    theirs = labelswitch.relabel(dt, "sjw", model=model)
+    p = labelswitch.responsibilities(model, dt)
+    by_hand = labelswitch.relabel(
+        dt, "sjw", var_names=["slopes", "w"], responsibilities=p, log_density=log_density
+    )
+    np.testing.assert_allclose(theirs.result.objective, by_hand.result.objective, rtol=1e-10)
+    np.testing.assert_allclose(theirs.result.parameters, by_hand.result.parameters, rtol=1e-10)
+    xr.testing.assert_identical(theirs.permutations, by_hand.permutations)
+
+
+def test_sjw_puts_parameters_back_into_any_axis_of_the_model():
+    """Three components, so that a permutation is not its own inverse; components in the middle."""
+    rng = np.random.default_rng(24)
+    n, lead = 30, (2, 10)
+    centres = np.array([[0.0, 4.0, 8.0], [5.0, 0.0, 5.0]])  # axis, component
+    z = np.arange(n) % 3
+    y = centres[:, z].T + rng.normal(size=(n, 2))
+    coords = {"component": range(3), "axis": range(2), "obs": range(n)}
+    with pm.Model(coords=coords) as model:
+        mu = pm.Normal("mu", 0, 5, dims=("axis", "component"))
+        w = pm.Dirichlet("w", np.ones(3), dims="component")
+        components = pm.MvNormal.dist(mu=mu.T, cov=np.eye(2))
+        pm.Mixture("y", w=w, comp_dists=components, observed=y, dims=("obs", "axis"))
+    mix = rng.permuted(np.tile(np.arange(3), (*lead, 1)), axis=-1)
+    drawn = centres + 0.2 * rng.normal(size=(*lead, 2, 3))
+    weights = rng.dirichlet([20, 20, 20], size=lead)
+    dt = az.from_dict(
+        {
+            "posterior": {
+                "mu": np.take_along_axis(drawn, mix[:, :, None, :], axis=-1),
+                "w": np.take_along_axis(weights, mix, axis=-1),
+            }
+        },
+        dims={"mu": ["axis", "component"], "w": ["component"]},
+    )
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        relabelled = labelswitch.relabel(dt, "sjw", model=model)
+    g = global_permutation(mix, relabelled.permutations.values)
+    np.testing.assert_array_equal(relabelled.dt["posterior"]["mu"], drawn[..., g])
+    # Columns of the result: mu by axis, then w.
+    np.testing.assert_allclose(
+        relabelled.result.parameters[:, :2], drawn.mean((0, 1)).T[g], atol=1e-6
+    )
+
+
+def test_variables_of_single_components_are_named():
+    rng = np.random.default_rng(21)
+    with pm.Model() as model:
+        mu_0, mu_1 = pm.Normal("mu_0", -1), pm.Normal("mu_1", 1)
+        w = pm.Dirichlet("w", np.ones(2))
+        components = [pm.Normal.dist(mu_0, 1), pm.Normal.dist(mu_1, 1)]
+        pm.Mixture("y", w=w, comp_dists=components, observed=[-1.0, 1.0])
+    dt = az.from_dict(
+        {
+            "posterior": {
+                "mu_0": rng.normal(size=(1, 9)),
+                "mu_1": rng.normal(size=(1, 9)),
+                "w": rng.dirichlet([1, 1], size=(1, 9)),
+            }
+        }
+    )
+    with (
+        pytensor.config.change_flags(mode="FAST_COMPILE"),
+        pytest.warns(UserWarning, match=r"mu_0, mu_1: each belongs to some components only"),
+    ):
+        labelswitch.relabel(dt, dim="w_dim_0", model=model)
+
+
+# compare -------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference output of R is not here")
+@pytest.mark.parametrize(("name", "tolerance"), [("k3", 0), ("hard3", 2.5 / 151)])
+def test_compare_finds_the_clusters_that_r_finds(name, tolerance):
+    """Agreement with driver.similarity; on hard3 ties of the mode leave two observations open."""
+    with np.load(REFERENCE / f"inputs_{name}.npz") as file:
+        inputs = dict(file)
+    with np.load(REFERENCE / f"outputs_{name}.npz") as file:
+        similarity, names = file["driver.similarity"], list(file["driver.similarity_names"])
+    halves = {
+        "theta": inputs["pars"].reshape(2, -1, *inputs["pars"].shape[1:]),
+        "mean": inputs["pars"][..., 0].reshape(2, -1, 3),
+        "z": (inputs["z"].astype(int) - 1).reshape(2, -1, inputs["z"].shape[1]),
+        "p": inputs["p"].reshape(2, -1, *inputs["p"].shape[1:]),
+    }
+    dims = {
+        "theta": ["component", "parameter"],
+        "mean": ["component"],
+        "z": ["obs"],
+        "p": ["obs", "component"],
+    }
+    dt = az.from_dict(
+        {"posterior": halves, "observed_data": {"x": inputs["x"]}}, dims=dims | {"x": ["obs"]}
+    )
+    best = int(inputs["mapindex"]) - 1
+    pivot = divmod(best, halves["z"].shape[1])
+    ours = ["ecr", "ecr_iterative_1", "ecr_iterative_2", "pra", "stephens", "data_based"]
+    shared = {"allocations": "z", "responsibilities": "p", "var_names": "theta"}
+    comparison = labelswitch.compare(dt, ours, pivot=pivot, **shared)
+    at = [names.index(method.upper().replace("_", "-")) for method in ours[:-1]]
+    at.append(names.index("DATA-BASED"))
+    np.testing.assert_allclose(
+        comparison["clusters_agreement"], similarity[np.ix_(at, at)], atol=tolerance
+    )
+    by_mean = labelswitch.compare(dt, ["ecr", "order"], var_names="mean", allocations="z")
+    assert by_mean["clusters_agreement"][0, 1] == pytest.approx(
+        similarity[0, names.index("AIC-1")], abs=max(tolerance, 1e-12)
+    )
+
+
+def test_compare_reports_each_method_and_aligns_labels():
+    dt, _, _ = make_draws(np.random.default_rng(22))
+    shared = {"var_names": "mu", "dim": ["component", "component_to"]}
+    comparison = labelswitch.compare(
+        dt, ["pra", "order"], allocations="z", options={"pra": {"standardise": False}}, **shared
+    )
+    assert comparison["draws_agreement"].values.tolist() == [[1, 1], [1, 1]]
+    assert comparison["clusters_agreement"].values.tolist() == [[1, 1], [1, 1]]
+    assert (comparison["clusters"][0] == comparison["clusters"][1]).all()
+    assert (comparison["seconds"] > 0).all()
+    direct = labelswitch.relabel(dt, "pra", allocations="z", standardise=False, **shared)
+    assert comparison["objective"][0] == direct.result.objective
+    # Without allocations: by responsibilities; with neither: no clusters.
+    by_p = labelswitch.compare(dt, ["order"], allocations=(), responsibilities="p", **shared)
+    assert (np.diff(by_p["clusters"].values.reshape(-1, 3), axis=0) == 0).all()
+    assert "clusters" not in labelswitch.compare(dt, ["order"], allocations=(), **shared)
+
+
+def test_compare_shows_where_methods_differ():
+    """Components that differ in one coordinate only: sorting by the other is a coin toss."""
+    rng = np.random.default_rng(23)
+    theta = np.stack([rng.normal([-5, 5], 0.1, (1, 400, 2)), rng.normal(size=(1, 400, 2))], -1)
+    dt = az.from_dict({"posterior": {"theta": theta}}, dims={"theta": ["component", "axis"]})
+    comparison = labelswitch.compare(dt, ["pra", "order"], options={"order": {"by": 1}})
+    assert 0.5 <= comparison["draws_agreement"][0, 1] < 0.6
+    with pytest.raises(ValueError, match=r"methods: different names are needed"):
+        labelswitch.compare(dt, ["pra", "pra"])
+    with pytest.raises(TypeError, match=r"pivot: compare takes the labels of a draw"):
+        labelswitch.compare(dt, ["pra"], pivot=np.zeros((2, 2)))
+
+
+# Errors --------------------------------------------------------------------------------------
+
+BAD_INPUT = [
+    ({"method": "ESR"}, ValueError, r"method: 'ESR' is unknown. .*ecr, .*stephens, .*order"),
+    ({"dim": "cluster"}, ValueError, r"dim: no variable .* 'cluster'. Dimensions: .*component \(3"),
+    ({"dim": ["component", "axis"]}, ValueError, r"dim: .* must have the same length"),
+    ({"dim": []}, ValueError, r"dim: name at least one"),
+    ({}, ValueError, r"responsibilities: this method needs .* Pass model="),
+    ({"responsibilities": "q"}, ValueError, r"responsibilities: .* no variable 'q'"),
+    ({"responsibilities": "mu"}, ValueError, r"p\[0, 0\]"),
+    ({"responsibilities": np.ones(3)}, TypeError, r"responsibilities: a name or a DataArray"),
+    ({"method": "ecr"}, ValueError, r"allocations: this method needs .* Pass allocations="),
+    ({"allocations": "y"}, ValueError, r"allocations: the posterior has no variable 'y'"),
+    ({"allocations": "mu"}, TypeError, r"allocations: 'mu' holds float64"),
+    ({"allocations": "counts"}, ValueError, r"allocations: the labels of 'counts' run from"),
+    ({"method": "order"}, ValueError, r"var_names: 'order' sorts by one value"),
+    ({"method": "pra", "var_names": "shared"}, ValueError, r"var_names: 'shared' must have"),
+    ({"method": "pra", "var_names": "mean"}, ValueError, r"var_names: .* no variable 'mean'"),
+    ({"method": "sjw", "responsibilities": "p"}, ValueError, r"log_density: 'sjw' needs"),
+    ({"method": "pra", "pivot": np.ones((2, 2))}, ValueError, r"pivot has shape"),
+    ({"method": "order", "pivot": (5, 0)}, ValueError, r"pivot: 'order' does not use it"),
+    ({"method": "order", "data": "y"}, ValueError, r"data: 'order' does not use it"),
+    ({"method": "data_based", "data": "x", "responsibilities": "p"}, ValueError, r"data: neither"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "kind", "message"), BAD_INPUT)
+def test_bad_input_names_the_argument_and_a_remedy(arguments, kind, message):
+    dt, _, _ = make_draws(np.random.default_rng(30))
+    with pytest.raises(kind, match=message):
+        labelswitch.relabel(dt, **({"allocations": ()} | arguments))
+
+
+def test_one_based_labels_nan_and_other_draws():
+    dt, _, _ = make_draws(np.random.default_rng(31))
+    dt["posterior"]["z"] = dt["posterior"]["z"] + 1
+    with pytest.raises(ValueError, match=r"allocations: .*They look 1-based: assign 'z' - 1"):
+        labelswitch.relabel(dt, "ecr_iterative_1", allocations="z")
+    p = dt["posterior"]["p"]
+    with pytest.raises(ValueError, match=r"responsibilities: their chains or draws differ"):
+        labelswitch.relabel(dt, responsibilities=p.isel(draw=slice(5)), allocations=())
+    with pytest.raises(ValueError, match=r"responsibilities: it has 2 components, but 'component'"):
+        labelswitch.relabel(dt, responsibilities=p.isel(component=[0, 1]), allocations=())
+    with pytest.raises(ValueError, match=r"p\[0, 0\] sums to"):
+        labelswitch.relabel(dt, responsibilities=p / 2, allocations=())
+    dt["posterior"]["mu"].values[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"dt: 'mu' contains NaN"):
+        labelswitch.relabel(dt, "pra", allocations=())
+    with pytest.raises(TypeError, match=r"dt: an xarray.DataTree"):
+        labelswitch.relabel(dt["posterior"].to_dataset())
+
+
+def test_unnamed_allocations_and_other_draws_are_not_passed_over_in_silence():
+    dt, _, _ = make_draws(np.random.default_rng(32))
+    with pytest.warns(UserWarning, match=r"'z' looks like allocations. Pass allocations='z'"):
+        labelswitch.relabel(dt, responsibilities="p")
+    thinned = dt["posterior_predictive"].to_dataset().isel(draw=slice(None, None, 2))
+    dt["posterior_predictive"] = xr.DataTree(thinned)
+    with pytest.warns(UserWarning, match=r"group 'posterior_predictive' has other draws"):
+        out = labelswitch.relabel(dt, "order", var_names="mu", allocations="z").dt
+    xr.testing.assert_identical(out["posterior_predictive"], dt["posterior_predictive"])
+
+
+def test_repr_tells_the_story():
+    dt, _, _ = make_draws(np.random.default_rng(33))
+    text = repr(relabel(dt, "stephens"))
+    assert "<Relabelled by stephens>" in text
+    assert "2 chains x 20 draws, 3 components in 'component', 'component_to'" in text
+    assert "mu, location, w, transition, counts, p, z, mu_next" in text
+    assert "converged after" in text
