@@ -68,6 +68,7 @@ class Draws:
         var_names: str | Sequence[str] | None,
         pivot: Any,
         data: Any,
+        progress: bool,
     ) -> None:
         self.dt = dt
         self.model = model
@@ -87,6 +88,7 @@ class Draws:
         self._var_names = as_tuple(var_names)
         self._pivot = pivot
         self._data = data
+        self.progress = progress
 
     # Checks ----------------------------------------------------------------------------------
 
@@ -203,7 +205,10 @@ class Draws:
                 "or 'ecr_iterative_1' with allocations."
             )
         if p is None:
-            p, source = compute_responsibilities(self.model, self.dt, dim=self.dims[0]), "model"
+            source = "model"
+            p = compute_responsibilities(
+                self.model, self.dt, dim=self.dims[0], progress=self.progress
+            )
         elif isinstance(p, str):
             group = self.group_of(p)
             if group is None:

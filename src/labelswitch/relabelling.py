@@ -40,6 +40,8 @@ _METHODS: dict[str, tuple[Callable[..., Relabelling], tuple[str, ...]]] = {
 _ARRAYS = {"responsibilities": "p", "allocations": "z", "parameters": "parameters", "data": "x"}
 # Methods that need to be told the number of components, which allocations may not show.
 _TAKE_N_COMPONENTS = ("ecr", "ecr_iterative_1", "data_based")
+# Methods that sweep over the draws until nothing changes.
+_TAKE_PROGRESS = ("ecr_iterative_1", "ecr_iterative_2", "stephens", "sjw")
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,6 +167,8 @@ def _run(draws: Draws, method: str, options: dict[str, Any]) -> Relabelling:
         )
     if method in _TAKE_N_COMPONENTS:
         options = {"n_components": draws.n_components} | options
+    if method in _TAKE_PROGRESS:
+        options = {"progress": draws.progress} | options
     if method == "sjw":
         if "log_density" not in options:
             # The model's function includes the weights, batched or not.
@@ -247,6 +251,7 @@ def relabel(
     var_names: str | Sequence[str] | None = None,
     pivot: tuple[int, int] | np.ndarray | None = None,
     data: str | np.ndarray | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> Relabelled:
     """Undo the label switching in the draws of a mixture model.
@@ -286,6 +291,8 @@ def relabel(
     data : str or numpy.ndarray, optional
         For ``data_based``: the observations, (n,) or (n, d), or their name in ``observed_data``
         or ``constant_data``. By default the only variable of ``observed_data``.
+    progress : bool, default False
+        Write a line for each chain evaluated and each sweep to the standard error stream.
     **options
         Passed to the array function of the method, for instance ``starts`` and ``seed``,
         ``by`` for ``order``, or ``log_density`` for ``sjw`` without a model.
@@ -364,7 +371,7 @@ def relabel(
             raise ValueError(
                 f"{name}: {method!r} does not use it. Leave it out, or use {' or '.join(users)}."
             )
-    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data)
+    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data, progress)
     return _relabelled(draws, _run(draws, method, options))
 
 
@@ -379,6 +386,7 @@ def compare(
     var_names: str | Sequence[str] | None = None,
     pivot: tuple[int, int] | None = None,
     data: str | np.ndarray | None = None,
+    progress: bool = False,
     options: dict[str, dict[str, Any]] | None = None,
 ) -> xr.Dataset:
     """Relabel with several methods and see whether they agree.
@@ -388,7 +396,7 @@ def compare(
 
     Parameters
     ----------
-    dt, dim, model, responsibilities, allocations, var_names, data
+    dt, dim, model, responsibilities, allocations, var_names, data, progress
         As for :func:`relabel`; each method takes what it needs.
     methods : sequence of str
         Names of methods.
@@ -444,7 +452,7 @@ def compare(
     inputs = {name: _method(name)[1] for name in methods}
     if pivot is not None and not isinstance(pivot, tuple):
         raise TypeError("pivot: compare takes the labels of a draw, (chain, draw).")
-    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data)
+    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data, progress)
     results, seconds = [], []
     for name, needs in inputs.items():
         for shared in {"allocations", "responsibilities"} & set(needs):

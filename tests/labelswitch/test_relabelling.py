@@ -565,6 +565,41 @@ def test_unnamed_allocations_and_other_draws_are_not_passed_over_in_silence():
     xr.testing.assert_identical(out["posterior_predictive"], dt["posterior_predictive"])
 
 
+def test_progress_is_silent_unless_wanted(regression, capsys):
+    model, dt, _, _ = regression
+    labelswitch.relabel(dt, model=model)
+    assert capsys.readouterr() == ("", "")
+    labelswitch.relabel(dt, model=model, progress=True)
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "responsibilities: chain 2 of 2" in written.err
+    assert "stephens, start identity: sweep 1" in written.err
+
+
+def test_automatic_names_of_dimensions(regression):
+    model, dt, _, _ = regression
+    unnamed = xr.DataTree.from_dict(
+        {
+            "posterior": xr.Dataset(
+                {
+                    name: dt["posterior"][name]
+                    .drop_vars("component")
+                    .rename(component=f"{name}_dim_0")
+                    for name in ("slopes", "w")
+                }
+            ).assign(sigma=dt["posterior"]["sigma"])
+        }
+    )
+    with pytest.raises(ValueError, match=r"Dimensions: .*slopes_dim_0 \(2\), w_dim_0 \(2\)"):
+        labelswitch.relabel(unnamed, model=model)
+    relabelled = labelswitch.relabel(unnamed, dim=["slopes_dim_0", "w_dim_0"], model=model)
+    expected = labelswitch.relabel(dt, model=model)
+    for name in ("slopes", "w"):
+        np.testing.assert_array_equal(
+            relabelled.dt["posterior"][name], expected.dt["posterior"][name]
+        )
+
+
 def test_repr_tells_the_story():
     dt, _, _ = make_draws(np.random.default_rng(33))
     text = repr(relabel(dt, "stephens"))
