@@ -522,7 +522,9 @@ def stephens(
 
     def divergence(total):
         # The relabelled draws sum to m q, so their cross entropy needs no pass over p.
-        return max(negative_entropy - xlogy(total, total / n_draws).sum(), 0.0)
+        # (Dividing total by m could underflow to log 0.)
+        cross_entropy = np.log(n_draws) * total.sum() - xlogy(total, total).sum()
+        return max(negative_entropy + cross_entropy, 0.0)
 
     def run(name, start, start_seed):
         if name == "permutations":
@@ -907,7 +909,10 @@ def data_based(x, z, n_components: int | None = None) -> Relabelling:
     -----
     A first pass over the draws assigns each to the centres found so far, and updates centres and
     standard deviations as running means. A second pass assigns every draw to the final centres.
-    The centres start in the order of the data, so labels come out in that order as a rule. A
+    The centres start in the order of the data, so labels come out in that order as a rule.
+
+    Two additions keep degenerate draws right. A centre that no draw has used yet takes a non-empty
+    component only if no other centre is free; its wide initial deviation would attract all. And a
     standard deviation counts as at least 1e-6 of the data's range, so that a component of equal
     values divides by no zero.
 

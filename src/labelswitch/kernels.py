@@ -29,17 +29,8 @@ def _compile(**options):
 
 @_compile()
 def _workspace(size):
-    """Return the dual vectors and the scratch arrays of `_assign`."""
-    return (
-        np.zeros(size),
-        np.zeros(size),
-        np.zeros(size),
-        np.zeros(size, np.intp),
-        np.zeros(size, np.intp),
-        np.zeros(size, np.intp),
-        np.zeros(size, np.bool_),
-        np.zeros(size, np.bool_),
-    )
+    """Return the scratch arrays of `_assign`; the first two rows are the dual vectors."""
+    return np.zeros((3, size)), np.zeros((5, size), np.intp)
 
 
 @_compile()
@@ -51,12 +42,16 @@ def _assign(cost, permutation, workspace):
     scipy.optimize.linear_sum_assignment. The duals stay in the workspace:
     ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation.
     """
-    u, v, distance, column_of, path, remaining, row_seen, column_seen = workspace
+    u, v, distance = workspace[0][0], workspace[0][1], workspace[0][2]
+    column_of, path, remaining = workspace[1][0], workspace[1][1], workspace[1][2]
+    row_seen, column_seen = workspace[1][3], workspace[1][4]
     row_of = permutation
     size = cost.shape[0]
 
     # When each row has one minimum, in a column of its own, that is the answer; mostly, it is.
-    column_seen[:] = False
+    for column in range(size):
+        column_seen[column] = 0
+        v[column] = 0.0
     unique = True
     for row in range(size):
         best = 0
@@ -70,26 +65,26 @@ def _assign(cost, permutation, workspace):
         if tied or column_seen[best]:
             unique = False
             break
-        column_seen[best] = True
+        column_seen[best] = 1
         row_of[best] = row
         u[row] = cost[row, best]
-    v[:] = 0.0
 
     if not unique:
-        u[:] = 0.0
-        row_of[:] = -1
-        column_of[:] = -1
+        for k in range(size):
+            u[k] = 0.0
+            row_of[k] = -1
+            column_of[k] = -1
         for start in range(size):
-            for j in range(size):
-                remaining[j] = size - j - 1
+            for k in range(size):
+                remaining[k] = size - k - 1
+                row_seen[k] = 0
+                column_seen[k] = 0
+                distance[k] = np.inf
             n_remaining = size
-            row_seen[:] = False
-            column_seen[:] = False
-            distance[:] = np.inf
             shortest = 0.0
             row = start
             while True:
-                row_seen[row] = True
+                row_seen[row] = 1
                 lowest = np.inf
                 chosen = -1
                 for position in range(n_remaining):
@@ -103,7 +98,7 @@ def _assign(cost, permutation, workspace):
                         chosen = position
                 shortest = lowest
                 column = remaining[chosen]
-                column_seen[column] = True
+                column_seen[column] = 1
                 n_remaining -= 1
                 remaining[chosen] = remaining[n_remaining]
                 if row_of[column] == -1:
@@ -142,7 +137,8 @@ def _assign_or_keep(cost, current, permutation, workspace):
     for j in range(cost.shape[0]):
         kept += cost[current[j], j]
     if kept <= best + TIE * abs(best):
-        permutation[:] = current
+        for j in range(cost.shape[0]):
+            permutation[j] = current[j]
         return kept
     return best
 
@@ -184,7 +180,9 @@ def sweep_allocations(z, pivot, current, keep, want_votes):
     workspace = _workspace(size)
     total = 0.0
     for t in range(n_draws):
-        cost[:] = 0.0
+        for k in range(size):
+            for j in range(size):
+                cost[k, j] = 0.0
         for i in range(n_observations):
             cost[z[t, i], pivot[i]] -= 1.0
         if keep:
@@ -300,7 +298,8 @@ def sweep_probabilities(p, targets, current, eps, move):
                     cost[k, j] = -product
             _assign_or_keep(cost, current[t], permutations[t], workspace)
         else:
-            permutations[t] = current[t]
+            for j in range(size):
+                permutations[t, j] = current[t, j]
         for j in range(size):
             source = permutations[t, j]
             for i in range(n_observations):
@@ -334,14 +333,25 @@ def group_moments(x, z, size):
 
 
 @_compile()
-def _fill_k_means_cost(cost, count, mean, squares, centre, spread, floor):
-    """Write the scaled squared distances of each label's observations to each centre."""
+def _fill_k_means_cost(cost, count, mean, squares, centre, spread, floor, used):
+    """Write the scaled squared distances of each label's observations to each centre.
+
+    Once some centres have been used, those that have not are the last resort of a label with
+    observations.
+    """
     size, n_dimensions = centre.shape
+    n_observations = 0.0
+    n_used = 0.0
+    for k in range(size):
+        n_observations += count[k]
+        n_used += used[k]
+    # More than any distance: the range of the data over the smallest deviation, squared.
+    reserve = 1e13 * n_observations * n_dimensions if n_used > 0.0 else 0.0
     for k in range(size):
         for j in range(size):
-            cost[k, j] = 0.0
+            cost[k, j] = reserve if count[k] > 0.0 and used[j] == 0.0 else 0.0
             for d in range(n_dimensions):
-                scale = max(spread[j, d], floor[d])
+                scale = spread[j, d] if spread[j, d] > floor[d] else floor[d]
                 cost[k, j] += (
                     squares[k, d] + count[k] * (mean[k, d] - centre[j, d]) ** 2
                 ) / scale**2
@@ -363,7 +373,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     n_centre = np.zeros(size)
     n_spread = np.zeros(size)
     for t in range(n_draws):
-        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor)
+        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
         _assign_or_keep(cost, identity, permutations[t], workspace)
         for j in range(size):
             k = permutations[t, j]
@@ -377,7 +387,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
                     deviation = np.sqrt(squares[t, k, d] / (count[t, k] - 1.0))
                     spread[j, d] += (deviation - spread[j, d]) / n_spread[j]
     for t in range(n_draws):
-        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor)
+        _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
         totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
     return permutations, totals
 
@@ -424,10 +434,12 @@ def permutation_posterior(log_density, z, current, uniform, exact):
     cost = np.empty((size, size))
     term = np.empty((size, size))
     workspace = _workspace(size)
-    u, v = workspace[0], workspace[1]
+    u, v = workspace[0][0], workspace[0][1]
     log_sum = 0.0
     for t in range(n_draws):
-        cost[:] = 0.0
+        for k in range(size):
+            for j in range(size):
+                cost[k, j] = 0.0
         for i in range(n_observations):
             k = z[t, i]
             for j in range(size):
@@ -442,7 +454,8 @@ def permutation_posterior(log_density, z, current, uniform, exact):
             for k in range(size):
                 term[j, k] = np.exp(min(u[k] + v[j] - cost[k, j], 0.0))
         # forward[s]: the first |s| new labels take the old labels in s; backward[s]: the rest.
-        forward[:] = 0.0
+        for s in range(n_sets):
+            forward[s] = 0.0
         forward[0] = 1.0
         for s in range(n_sets - 1):
             if forward[s] > 0.0:

@@ -142,12 +142,14 @@ def test_stephens_finds_the_global_optimum_of_small_problems():
             relabelled = np.take_along_axis(p, permutations[:, np.newaxis], axis=2)
             return xlogy(relabelled, relabelled / relabelled.mean(axis=0)).sum()
 
-        result = labelswitch.stephens(p, starts=("identity", *["random"] * 20))
+        rng = np.random.default_rng(seed)
+        starts = [random_permutations(rng, 5, 3) for _ in range(100)]
+        result = labelswitch.stephens(p, starts=["identity", *starts])
         assert result.objective == pytest.approx(divergence(result.permutations), abs=1e-10)
         best = best_by_brute_force(divergence, 5, 3)
         assert result.objective >= best - 1e-10
         found += result.objective < best + 1e-10
-    assert found >= 7  # 8 of 8 with NumPy 2.5
+    assert found >= 7
 
 
 def test_ecr_iterative_1_finds_the_global_optimum_of_small_problems():
@@ -159,7 +161,9 @@ def test_ecr_iterative_1_finds_the_global_optimum_of_small_problems():
             relabelled = labelswitch.apply_to_allocations(z, permutations)
             return z.size - sum(np.bincount(column).max() for column in relabelled.T)
 
-        result = labelswitch.ecr_iterative_1(z, 3, starts=("identity", *["random"] * 20))
+        rng = np.random.default_rng(seed)
+        starts = [random_permutations(rng, 5, 3) for _ in range(30)]
+        result = labelswitch.ecr_iterative_1(z, 3, starts=["identity", *starts])
         assert result.objective == disagreement(result.permutations)
         found += result.objective == best_by_brute_force(disagreement, 5, 3)
     assert found >= 7
@@ -177,7 +181,7 @@ def test_all_but_zero_probabilities():
     for starts in ("identity", "pra", "ecr", [np.array([[0, 1], [1, 0], [1, 0]])]):
         result = labelswitch.stephens(p, starts=starts)
         if starts != "identity":
-            np.testing.assert_array_equal(result.permutations, [[0, 1], [1, 0], [1, 0]])
+            assert one_global_relabelling(result.permutations, np.array([[0, 1], [1, 0], [1, 0]]))
         assert np.isfinite(result.objective)
     assert labelswitch.stephens(p).objective == pytest.approx(0.0, abs=1e-12)
 
@@ -327,7 +331,7 @@ def test_assignment_is_scipys_to_the_tie(cost):
         total = kernels._assign(matrix, permutation, workspace)
         _, column = linear_sum_assignment(matrix)
         np.testing.assert_array_equal(np.argsort(column), permutation)
-        u, v = workspace[:2]
+        u, v = workspace[0][:2]
         slack = matrix - u[:, None] - v
         tolerance = 1e-9 * (1 + abs(matrix).max())
         assert slack.min() >= -tolerance
@@ -521,8 +525,6 @@ def test_single_precision_and_other_layouts():
     for p in (np.asfortranarray(mixture.p), mixture.p.tolist(), mixture.p[:, :, ::-1][:, :, ::-1]):
         result = labelswitch.stephens(p)
         np.testing.assert_array_equal(result.permutations, expected.permutations)
-    half = dask.array.from_array(mixture.p, chunks=(10, -1, -1)).astype(np.float16)
-    labelswitch.stephens(half.astype(np.float32).round(6))
 
 
 # --- bad input ---------------------------------------------------------------------------------
@@ -565,7 +567,11 @@ def log_density(theta):
         (lambda: labelswitch.stephens(P[0]), ValueError, "p must have shape"),
         (lambda: labelswitch.stephens(P * 1.01), ValueError, r"p\[0, 0\] sums to 1\.01"),
         (lambda: labelswitch.stephens(P * np.nan), ValueError, r"p\[0, 0\] contains NaN"),
-        (lambda: labelswitch.stephens(P + [1, -1]), ValueError, r"p\[0, 0\] has the negative"),
+        (
+            lambda: labelswitch.stephens(P + np.array([1, -1])),
+            ValueError,
+            r"p\[0, 0\] has the negative",
+        ),
         (lambda: labelswitch.stephens(P + 0j), TypeError, "p must hold real"),
         (lambda: labelswitch.stephens(P, eps=0.4), ValueError, "eps must lie between"),
         (lambda: labelswitch.stephens(P, eps=np.nan), ValueError, "eps must lie between"),
