@@ -161,6 +161,7 @@ def test_every_method_puts_every_variable_right(method):
 
 def test_input_other_groups_coordinates_attributes_and_types_stay():
     dt, _, _ = make_draws(np.random.default_rng(4))
+    dt["posterior"]["mu"].encoding["dtype"] = "float32"
     before = dt.copy(deep=True)
     out = relabel(dt, "stephens").dt
     xr.testing.assert_identical(dt, before)
@@ -171,6 +172,7 @@ def test_input_other_groups_coordinates_attributes_and_types_stay():
     for name, variable in before["posterior"].data_vars.items():
         new = out["posterior"][name]
         assert (new.dims, new.dtype, new.attrs) == (variable.dims, variable.dtype, variable.attrs)
+        assert new.encoding == variable.encoding
         assert list(new.coords) == list(variable.coords)
         for coordinate in new.coords:
             xr.testing.assert_identical(new[coordinate], variable[coordinate])
@@ -266,14 +268,15 @@ def test_a_pivot_fixes_the_labels():
 @pytest.mark.parametrize("method", ["ecr", "pra"])
 def test_a_default_pivot_leaves_most_labels_where_they_were(method):
     """And the result's pivot follows: relabelling against it gives the same permutations."""
-    dt, _, _ = make_draws(np.random.default_rng(13), n_draws=7)
-    relabelled = relabel(dt, method)
-    counts = (relabelled.permutations.values == np.arange(3)).sum()
-    for g in itertools.permutations(range(3)):
-        assert (relabelled.permutations.values[..., list(g)] == np.arange(3)).sum() <= counts
-    again = relabel(dt, method, pivot=relabelled.result.pivot)
-    xr.testing.assert_identical(again.permutations, relabelled.permutations)
-    assert again.result.objective == pytest.approx(relabelled.result.objective)
+    for seed in range(13, 18):  # the labels of some of these pivots turn by a cycle of three
+        dt, _, _ = make_draws(np.random.default_rng(seed), n_draws=7)
+        relabelled = relabel(dt, method)
+        kept = (relabelled.permutations.values == np.arange(3)).sum()
+        for g in itertools.permutations(range(3)):
+            assert (relabelled.permutations.values[..., list(g)] == np.arange(3)).sum() <= kept
+        again = relabel(dt, method, pivot=relabelled.result.pivot)
+        xr.testing.assert_identical(again.permutations, relabelled.permutations)
+        assert again.result.objective == pytest.approx(relabelled.result.objective)
 
 
 def test_the_default_pivot_does_not_follow_a_degenerate_draw():
@@ -400,7 +403,17 @@ def test_sjw_puts_parameters_back_into_any_axis_of_the_model():
         relabelled = labelswitch.relabel(dt, "sjw", model=model)
     g = global_permutation(mix, relabelled.permutations.values)
     np.testing.assert_array_equal(relabelled.dt["posterior"]["mu"], drawn[..., g])
-    # Columns of the result: mu by axis, then w.
+
+    def log_density(theta):  # columns: mu by axis, then w
+        squares = ((y[:, None, :] - theta[None, :, :2]) ** 2).sum(axis=2)
+        return -0.5 * squares - np.log(2 * np.pi) + np.log(theta[:, 2])
+
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        p = labelswitch.responsibilities(model, dt)
+    by_hand = labelswitch.relabel(
+        dt, "sjw", var_names=["mu", "w"], responsibilities=p, log_density=log_density
+    )
+    np.testing.assert_allclose(relabelled.result.objective, by_hand.result.objective, rtol=1e-10)
     np.testing.assert_allclose(
         relabelled.result.parameters[:, :2], drawn.mean((0, 1)).T[g], atol=1e-6
     )
