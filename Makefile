@@ -14,7 +14,7 @@ help: ## list the commands
 
 book: .venv/installed ## build the site from the stored notebooks into _build/html
 	@rm -rf _build
-	@$(PYTHON) -m jupyter_book build -W --keep-going -n --quiet .
+	@.venv/bin/jupyter-book build -W --keep-going -n --quiet .
 	@echo "The book is built: open _build/html/index.html in a browser."
 
 lint: .venv/installed ## check style with ruff

@@ -1,0 +1,28 @@
+"""Repair what the theme leaves inaccessible, in the finished HTML of each page."""
+
+import re
+
+
+def repair(app, pagename, templatename, context, doctree):
+    body = context.get("body")
+    if not body:
+        return
+    # The role doc-biblioentry is deprecated; a list item needs none.
+    body = body.replace(' role="doc-biblioentry"', "")
+    # A summary's visible words are its name.
+    body = re.sub(r'(<summary[^>]*?) aria-label="[^"]*"', r"\1", body)
+    # Proofs, exercises and solutions repeat the id of their section.
+    seen = set()
+
+    def first_only(match):
+        if match.group(1) in seen:
+            return ""
+        seen.add(match.group(1))
+        return match.group(0)
+
+    context["body"] = re.sub(r' id="([^"]+)"', first_only, body)
+
+
+def setup(app):
+    app.connect("html-page-context", repair)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
