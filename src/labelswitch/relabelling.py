@@ -315,7 +315,9 @@ def relabel(
     -----
     UserWarning
         If the posterior holds what looks like allocations that were not named, or a variable that
-        belongs to some components only without carrying ``dim``.
+        belongs to some components only without carrying ``dim``, such as one Cholesky factor per
+        component. Such a variable stays as sampled, so the model must not be evaluated at the
+        relabelled draws.
 
     See Also
     --------
