@@ -1,7 +1,8 @@
 """Print how fast labelswitch is and how much memory it takes: ``python benchmarks/run.py``.
 
-One core throughout. R is not run: Debian has R but not its package label.switching. Its medians are
-recorded figures for the same sizes, on one core of another machine and other data.
+One core throughout; times are CPU times, which other jobs on the machine disturb less. R is not
+run: Debian has R but not its package label.switching. Its medians are recorded figures for the same
+sizes, on one core of another machine and other data.
 """
 
 # ruff: noqa: E402 (the thread counts must be set before NumPy and Numba are imported)
@@ -50,13 +51,13 @@ def simulate(n_draws, n_observations, n_components, seed=1, distance=3.0, dtype=
 
 
 def median_seconds(run, repeats):
-    """Return the median time of several runs after a first one, and the last result."""
+    """Return the median CPU time of several runs after a first one, and the last result."""
     result = run()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         result = run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return float(np.median(times)), result
 
 

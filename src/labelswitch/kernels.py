@@ -221,6 +221,7 @@ def check_probabilities(p, eps, tolerance, want_entropy):
     """
     n_draws, n_observations, size = p.shape
     negative_entropy = 0.0
+    low = eps * np.log(eps) if eps > 0.0 else 0.0
     for t in range(n_draws):
         for i in range(n_observations):
             total = 0.0
@@ -234,12 +235,15 @@ def check_probabilities(p, eps, tolerance, want_entropy):
             if not want_entropy:
                 continue
             if eps > 0.0:
+                # With c clipped and s its sum, sum (c/s) log (c/s) = (sum c log c) / s - log s; and
+                # most c are eps itself, whose logarithm is known.
                 total = 0.0
+                cross = 0.0
                 for k in range(size):
-                    total += min(max(np.float64(p[t, i, k]), eps), 1.0 - eps)
-                for k in range(size):
-                    value = min(max(np.float64(p[t, i, k]), eps), 1.0 - eps) / total
-                    negative_entropy += value * np.log(value)
+                    value = min(max(np.float64(p[t, i, k]), eps), 1.0 - eps)
+                    total += value
+                    cross += low if value == eps else value * np.log(value)
+                negative_entropy += cross / total - np.log(total)
             else:
                 for k in range(size):
                     value = np.float64(p[t, i, k])
@@ -287,8 +291,9 @@ def sweep_probabilities(p, targets, current, eps, move):
                 for k in range(size):
                     draw[k, i] = min(max(draw[k, i], eps), 1.0 - eps)
                     row_sum += draw[k, i]
+                inverse_sum = 1.0 / row_sum
                 for k in range(size):
-                    draw[k, i] /= row_sum
+                    draw[k, i] *= inverse_sum
         if move:
             for j in range(size):
                 for k in range(size):

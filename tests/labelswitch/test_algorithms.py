@@ -419,6 +419,33 @@ def test_a_second_run_on_overlapping_components_changes_nothing():
         np.testing.assert_array_equal(again.permutations - np.arange(3), 0, err_msg=name)
 
 
+def test_labels_stay_as_near_the_input_as_they_can():
+    """Only the last draw has switched. As the pivot of a start it must not set the labels."""
+    mixture = Mixture()
+    mixture = mixture.permuted(mixture.truth)
+    switch = np.tile(np.arange(3), (40, 1))
+    switch[-1] = [1, 2, 0]
+    mixture = mixture.permuted(switch)
+    expected = np.argsort(switch, axis=1)
+    first = labelswitch.ecr_iterative_1(mixture.z, starts="ecr")
+    second = labelswitch.ecr_iterative_2(mixture.z, mixture.p, starts="ecr")
+    third = labelswitch.stephens(mixture.p, starts="pra")
+    for result in (first, second, third):
+        np.testing.assert_array_equal(result.permutations, expected)
+    z = labelswitch.apply_to_allocations(mixture.z, expected)
+    for result in (first, second):
+        assert (z != result.pivot).sum() == result.objective
+    relabelled = labelswitch.apply_permutations(mixture.p, expected, axis=2)
+    for result in (second, third):
+        np.testing.assert_allclose(result.q, relabelled.mean(axis=0))
+    moments = labelswitch.sjw(mixture.means, mixture.z, mixture.log_density)
+    np.testing.assert_allclose(
+        moments.parameters[:, 0],
+        labelswitch.apply_permutations(mixture.means, expected).mean(axis=0),
+        atol=1e-6,
+    )
+
+
 # --- legal edge cases -------------------------------------------------------------------------
 
 
