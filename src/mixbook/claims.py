@@ -86,17 +86,18 @@ def claim(
     else:
         if len(given) != 1:
             raise ValueError(f"claim {name!r}: give one of between, at_least, at_most.")
-        if between is not None:
-            low, high = (float(limit) for limit in between)
-            accepted = f"{_text(low)} to {_text(high)}"
-        elif at_least is not None:
-            low, high = float(at_least), math.inf
-            accepted = f"at least {_text(low)}"
-        else:
-            low, high = -math.inf, float(at_most)
-            accepted = f"at most {_text(high)}"
+        low, high = between or (
+            -math.inf if at_least is None else at_least,
+            math.inf if at_most is None else at_most,
+        )
         if not low <= high:
             raise ValueError(f"claim {name!r}: the range {low} to {high} holds no number.")
+        if between is not None:
+            accepted = f"{_text(low)} to {_text(high)}"
+        elif at_least is not None:
+            accepted = f"at least {_text(low)}"
+        else:
+            accepted = f"at most {_text(high)}"
     if (name, statement) not in _names and any(name == used for used, _ in _names):
         raise ValueError(f"claim {name!r}: the name is taken by another claim; choose a new one.")
     try:

@@ -35,7 +35,7 @@ def digest(notebook: nbformat.NotebookNode) -> str:
 
 def is_current(notebook: nbformat.NotebookNode) -> bool:
     """Tell whether the stored outputs belong to the notebook's code and data."""
-    return notebook.metadata.get("mixbook", {}).get("digest") == digest(notebook)
+    return (notebook.metadata.get("mixbook") or {}).get("digest") == digest(notebook)
 
 
 def execute(path: Path) -> None:

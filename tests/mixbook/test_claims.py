@@ -1,0 +1,97 @@
+import math
+
+import numpy as np
+import pytest
+
+from mixbook import claims
+from mixbook.claims import ClaimError, claim
+
+
+@pytest.fixture(autouse=True)
+def shown(monkeypatch):
+    """Collect what claims show and glue, and forget the names used by other tests."""
+    collected = {"shown": [], "glued": {}}
+    monkeypatch.setattr(claims, "_names", set())
+    monkeypatch.setattr(
+        claims, "display", lambda *o, **k: collected["shown"].append((o[0], k["metadata"]))
+    )
+    monkeypatch.setattr(
+        claims, "glue", lambda name, value, display: collected["glued"].update({name: value})
+    )
+    return collected
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (1.0, {"between": (0, 2)}),
+        (0, {"between": (0, 2)}),
+        (2, {"between": (0, 2)}),
+        (np.float64(3.5), {"at_least": 3}),
+        (np.array(3.5), {"at_most": 3.5}),
+        (True, {}),
+        (np.True_, {}),
+    ],
+)
+def test_a_true_claim_is_shown_and_glued(shown, value, limits):
+    claim("it holds", value, name="it", **limits)
+    verdict, metadata = shown["shown"][0]
+    assert repr(verdict).startswith("✓ it holds: measured ")
+    assert "accepted" in verdict._repr_html_()
+    assert metadata[claims.METADATA_KEY]["name"] == "it"
+    glued = shown["glued"]["it"]
+    assert type(glued) in (bool, float)
+    assert glued == value
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (2.0001, {"between": (0, 2)}),
+        (-0.0001, {"between": (0, 2)}),
+        (math.nan, {"between": (0, 2)}),
+        (math.inf, {"at_least": 0}),
+        (-math.inf, {"at_most": 0}),
+        (math.nan, {"at_least": 0}),
+        (None, {"at_most": 1}),
+        (2.9, {"at_least": 3}),
+        (3.1, {"at_most": 3}),
+        ("three", {"at_most": 3}),
+        (np.array([1.0, 1.0]), {"at_most": 3}),
+        (False, {}),
+        (np.False_, {}),
+    ],
+)
+def test_a_false_claim_raises_and_glues_nothing(shown, value, limits):
+    with pytest.raises(ClaimError, match="it holds"):
+        claim("it holds", value, name="it", **limits)
+    assert shown == {"shown": [], "glued": {}}
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "message"),
+    [
+        (1.0, {}, "give one of"),
+        (1.0, {"at_least": 0, "at_most": 2}, "give one of"),
+        (1.0, {"between": (2, 0)}, "holds no number"),
+        (1.0, {"between": (math.nan, 2)}, "holds no number"),
+        (True, {"at_least": 1}, "takes no range"),
+    ],
+)
+def test_a_range_without_sense_is_refused(value, limits, message):
+    with pytest.raises(ValueError, match=message):
+        claim("it holds", value, name="it", **limits)
+
+
+def test_a_name_belongs_to_one_claim():
+    claim("it holds", 1, at_least=0, name="it")
+    claim("it holds", 2, at_least=0, name="it")  # the same cell run again
+    with pytest.raises(ValueError, match="taken"):
+        claim("something else", 1, at_least=0, name="it")
+
+
+def test_text_of_numbers():
+    assert claims._text(0.14286) == "0.1429"
+    assert claims._text(10_000) == "10,000"
+    assert claims._text(1e-10) == "1e-10"
+    assert claims._text(2.0) == "2"
