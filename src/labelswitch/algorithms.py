@@ -174,7 +174,7 @@ def _best(results: Iterator[Relabelling]) -> Relabelling:
     return best
 
 
-def _near_input(result: Relabelling) -> Relabelling:
+def near_input(result: Relabelling) -> Relabelling:
     """Choose the global relabelling that leaves most labels as they were in the input.
 
     A method without a fixed pivot leaves it open. This choice makes relabelling idempotent.
@@ -350,7 +350,7 @@ def ecr_iterative_1(
         )
 
     rng = np.random.default_rng(seed)
-    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
 
 
 class _Probabilities:
@@ -555,7 +555,7 @@ def stephens(
         )
 
     rng = np.random.default_rng(seed)
-    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
 
 
 def ecr_iterative_2(
@@ -660,7 +660,7 @@ def ecr_iterative_2(
         )
 
     rng = np.random.default_rng(seed)
-    return _near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
 
 
 def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -869,7 +869,7 @@ def sjw(
         uniform = np.random.default_rng(seed).random((n_draws, n_components))
         permutations, _, _ = e_step(expected, permutations, uniform)
     theta = expected if weights is None else expected[:, :-1]
-    return _near_input(
+    return near_input(
         Relabelling(
             permutations,
             trace[-1],

@@ -271,7 +271,8 @@ def diagnose(
     before, after = dt["posterior"].to_dataset(), relabelled.dt["posterior"].to_dataset()
     weights = _weights(before, relabelled.dims)
     rows = {}
-    for name in component_variables(dt, relabelled.dims):
+    given = (inputs.get("responsibilities"), inputs.get("allocations"))
+    for name in component_variables(dt, relabelled.dims, model, *given):
         values = {
             "labelled": before[name],
             "relabelled": after[name],

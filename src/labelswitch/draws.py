@@ -15,6 +15,7 @@ from labelswitch.mixture import (
     compile_mixture,
     component_specific,
     get_posterior,
+    observation_dims,
     posterior_values,
 )
 from labelswitch.mixture import responsibilities as compute_responsibilities
@@ -34,23 +35,62 @@ def as_tuple(names: str | Iterable[str] | None) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def component_variables(dt: xr.DataTree, dims: Sequence[str]) -> list[str]:
+def find_variable(dt: xr.DataTree, name: str, argument: str) -> xr.DataArray:
+    """Return a variable of the posterior or of another group of the same draws."""
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{argument}: the name of a variable is needed, not {type(name).__name__}. Put an "
+            "array into the posterior first: dt['posterior']['z'] = <the DataArray>."
+        )
+    for group in PERMUTED_GROUPS:
+        if group in dt.children and name in dt[group].data_vars:
+            return dt[group][name]
+    raise ValueError(f"{argument}: the posterior has no variable {name!r}.")
+
+
+def find_responsibilities(dt: xr.DataTree, p: str | xr.DataArray) -> xr.DataArray:
+    """Return responsibilities that the caller gave, as an array or by name."""
+    if isinstance(p, xr.DataArray):
+        return p
+    if not isinstance(p, str):
+        raise TypeError(
+            "responsibilities: a name or a DataArray with dimensions chain, draw, observation and "
+            f"that of the components is needed, not {type(p).__name__}."
+        )
+    return find_variable(dt, p, "responsibilities")
+
+
+def component_variables(
+    dt: xr.DataTree,
+    dims: Sequence[str],
+    model: pm.Model | None = None,
+    responsibilities: str | xr.DataArray | None = None,
+    allocations: str | Sequence[str] | None = None,
+) -> list[str]:
     """Name the numeric variables of the posterior that hold something about whole components.
 
     What has a value for each observation as well (a mean, an allocation probability) is left out.
+    The dimensions of the observations are those of the responsibilities, the allocations and the
+    model's mixtures. Only where none of them is given, the first dimension of each observed
+    variable stands in: a further one may be that of the features, which the parameters of
+    multivariate components carry too.
     """
-    per_observation = {
-        name
-        for group in ("observed_data", "constant_data")
-        if group in dt.children
-        for name in dt[group].dims
-    } - set(dims)
+    arrays = [find_variable(dt, name, "allocations") for name in as_tuple(allocations)]
+    if responsibilities is not None:
+        arrays.append(find_responsibilities(dt, responsibilities))
+    observations = {name for array in arrays for name in array.dims}
+    if model is not None:
+        observations |= observation_dims(model)
+    if not observations and "observed_data" in dt.children:
+        observed = dt["observed_data"].data_vars.values()
+        observations = {variable.dims[0] for variable in observed if variable.ndim}
+    observations -= {*SAMPLE_DIMS, *dims}
     return [
         name
         for name, variable in dt["posterior"].data_vars.items()
         if set(dims) & set(variable.dims)
         and set(SAMPLE_DIMS) <= set(variable.dims)
-        and not per_observation & set(variable.dims)
+        and not observations & set(variable.dims)
         and variable.dtype.kind in "fiu"
     ]
 
@@ -118,18 +158,8 @@ class Draws:
             )
         return sizes[self.dims[0]]
 
-    def group_of(self, name: str) -> str | None:
-        """Name the group of posterior draws that has the variable."""
-        for group in PERMUTED_GROUPS:
-            if group in self.dt.children and name in self.dt[group].data_vars:
-                return group
-        return None
-
     def _check_allocations(self, name: str) -> None:
-        group = self.group_of(name)
-        if group is None:
-            raise ValueError(f"allocations: the posterior has no variable {name!r}.")
-        z = self.dt[group][name]
+        z = find_variable(self.dt, name, "allocations")
         if not self.same_draws(z):
             raise ValueError(f"allocations: {name!r} has other chains or draws than the posterior.")
         if z.dtype.kind not in "iu":
@@ -209,16 +239,8 @@ class Draws:
             p = compute_responsibilities(
                 self.model, self.dt, dim=self.dims[0], progress=self.progress
             )
-        elif isinstance(p, str):
-            group = self.group_of(p)
-            if group is None:
-                raise ValueError(f"responsibilities: the posterior has no variable {p!r}.")
-            p = self.dt[group][p]
-        elif not isinstance(p, xr.DataArray):
-            raise TypeError(
-                "responsibilities: a name or a DataArray with dimensions chain, draw, observation, "
-                f"{self.dims[0]} is needed, not {type(p).__name__}."
-            )
+        else:
+            p = find_responsibilities(self.dt, p)
         dims = [name for name in self.dims if name in p.dims]
         if len(dims) != 1 or not set(SAMPLE_DIMS) <= set(p.dims):
             raise ValueError(
@@ -247,7 +269,7 @@ class Draws:
     def z(self) -> np.ndarray:
         """Allocations as (draws, observations): sampled, or the most probable ones."""
         if self.allocation_names:
-            arrays = [self.dt[self.group_of(name)][name] for name in self.allocation_names]
+            arrays = [find_variable(self.dt, name, "allocations") for name in self.allocation_names]
             return np.concatenate([np.asarray(self.pool(array)) for array in arrays], axis=1)
         if self._responsibilities is None and self.model is None:
             raise ValueError(
@@ -274,7 +296,9 @@ class Draws:
             return self._var_names
         names = [
             name
-            for name in component_variables(self.dt, self.dims)
+            for name in component_variables(
+                self.dt, self.dims, self.model, self._responsibilities, self.allocation_names
+            )
             if sum(d in self.dims for d in self.posterior[name].dims) == 1
         ]
         if self.model is not None:

@@ -34,12 +34,19 @@ class CompiledMixture:
     coords: Mapping[str, np.ndarray]
 
 
-def _find_mixture(model: pm.Model, var_name: str | None):
+def _is_mixture(rv) -> bool:
     from pymc.distributions.mixture import MixtureRV
 
-    def is_mixture(rv) -> bool:
-        return rv.owner is not None and isinstance(rv.owner.op, MixtureRV)
+    return rv.owner is not None and isinstance(rv.owner.op, MixtureRV)
 
+
+def _mixtures(model: pm.Model) -> list:
+    # A mixture may also be a latent variable, as a prior of group effects; data come first.
+    observed = [rv for rv in model.observed_RVs if _is_mixture(rv)]
+    return observed or [rv for rv in model.free_RVs if _is_mixture(rv)]
+
+
+def _find_mixture(model: pm.Model, var_name: str | None):
     if var_name is not None:
         if var_name not in model.named_vars:
             raise ValueError(
@@ -47,7 +54,7 @@ def _find_mixture(model: pm.Model, var_name: str | None):
                 f"Its variables: {', '.join(model.named_vars)}."
             )
         rv = model[var_name]
-        if not is_mixture(rv):
+        if not _is_mixture(rv):
             raise ValueError(
                 f"var_name: {var_name!r} is not a pm.Mixture or pm.NormalMixture whose draws or "
                 "data are complete. A minibatch or missing observations hide the mixture: build "
@@ -55,9 +62,7 @@ def _find_mixture(model: pm.Model, var_name: str | None):
             )
         return rv
 
-    # A mixture may also be a latent variable, as a prior of group effects; data come first.
-    mixtures = [rv for rv in model.observed_RVs if is_mixture(rv)]
-    mixtures = mixtures or [rv for rv in model.free_RVs if is_mixture(rv)]
+    mixtures = _mixtures(model)
     if not mixtures:
         raise ValueError(
             "model: it has no pm.Mixture or pm.NormalMixture. If it samples the allocations as a "
@@ -107,33 +112,43 @@ def compile_mixture(model: pm.Model, var_name: str | None = None) -> CompiledMix
     arguments = [*inputs.values(), *([] if observed else [value])]
     function = compile_pymc(arguments, outputs, on_unused_input="ignore")
 
-    ndim = mixture.ndim - support_ndim
-    dims = model.named_vars_to_dims.get(mixture.name)
-    dims = dims or [f"{mixture.name}_dim_{axis}" for axis in range(mixture.ndim)]
+    dims = _observation_dims(model, mixture)
     coords = {
-        name: np.asarray(model.coords[name])
-        for name in dims[:ndim]
-        if model.coords.get(name) is not None
+        name: np.asarray(model.coords[name]) for name in dims if model.coords.get(name) is not None
     }
     return CompiledMixture(
         name=mixture.name,
         evaluate=function,
         input_dtypes={argument.name: argument.dtype for argument in arguments},
-        observation_dims=tuple(dims[:ndim]),
+        observation_dims=dims,
         coords=coords,
     )
 
 
+def _observation_dims(model: pm.Model, mixture) -> tuple[str, ...]:
+    """Name the dimensions along which one component is drawn: not those of a multivariate draw."""
+    dims = model.named_vars_to_dims.get(mixture.name)
+    dims = dims or [f"{mixture.name}_dim_{axis}" for axis in range(mixture.ndim)]
+    components = mixture.owner.inputs[2:]
+    return tuple(dims[: mixture.ndim - components[0].owner.op.ndim_supp])
+
+
+def observation_dims(model: pm.Model) -> set[str]:
+    """Name the dimensions that index the observations of the model's mixtures."""
+    return {dim for mixture in _mixtures(model) for dim in _observation_dims(model, mixture)}
+
+
 def component_specific(model: pm.Model) -> list[str]:
-    """Name the free variables that some components of the only mixture read and others do not."""
+    """Name the free variables that some components of a mixture read and others do not."""
     from pytensor.graph.traversal import ancestors
 
-    try:
-        mixture = _find_mixture(model, None)
-    except ValueError:
-        return []
-    reads = [set(ancestors([component])) for component in mixture.owner.inputs[2:]]
-    return [rv.name for rv in model.free_RVs if 0 < sum(rv in read for read in reads) < len(reads)]
+    found = set()
+    for mixture in _mixtures(model):
+        reads = [set(ancestors([component])) for component in mixture.owner.inputs[2:]]
+        for rv in model.free_RVs:
+            if 0 < sum(rv in read for read in reads) < len(reads):
+                found.add(rv.name)
+    return [rv.name for rv in model.free_RVs if rv.name in found]
 
 
 def posterior_values(mixture: CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:

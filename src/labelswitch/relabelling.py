@@ -15,9 +15,9 @@ from scipy.optimize import linear_sum_assignment
 from labelswitch import algorithms
 from labelswitch.algorithms import (
     Relabelling,
-    _near_input,
     apply_permutations,
     apply_to_allocations,
+    near_input,
 )
 from labelswitch.draws import PERMUTED_GROUPS, Draws, as_tuple
 from labelswitch.mixture import SAMPLE_DIMS
@@ -191,7 +191,7 @@ def _run(draws: Draws, method: str, options: dict[str, Any]) -> Relabelling:
         raise
     if "pivot" in inputs and draws.pivot_is_default:
         # The labels of a pivot that nobody chose mean nothing, so leave them open as well.
-        permutations = _near_input(replace(result, pivot=None)).permutations
+        permutations = near_input(replace(result, pivot=None)).permutations
         order = permutations[draws.pivot_draw]
         pivot = result.pivot[order] if method == "pra" else np.argsort(order)[result.pivot]
         result = replace(result, permutations=permutations, pivot=pivot)
@@ -283,7 +283,8 @@ def relabel(
         probable component at each draw stands in for a sampled allocation.
     var_names : str or sequence of str, optional
         Parameters that the methods ``pra``, ``sjw`` and ``order`` read. By default all that carry
-        ``dim`` and have no dimension of the observations.
+        ``dim`` and have no dimension of the observations (those of the model's mixture, the
+        responsibilities or the allocations).
     pivot : tuple or numpy.ndarray, optional
         For ``ecr`` and ``pra``: the draw to which the others are aligned, as its labels
         (chain, draw), or an array: allocations (n,) for ``ecr``, parameters (K, J) for ``pra``.

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import arviz as az
+import cloudpickle
 import numpy as np
 import pymc as pm
 import pytensor
@@ -230,6 +231,14 @@ def test_chunks_give_the_same_numbers_lazily(two_mixtures):
     xr.testing.assert_identical(lazy.compute(), whole)
     with pytest.raises(ValueError, match=r"chunks: .* must be positive, not 0"):
         labelswitch.responsibilities(model, dt, "y", chunks=0)
+
+
+def test_chunks_can_be_sent_to_another_process(two_mixtures):
+    """Dask's clusters pickle the graph, with the compiled mixture in it."""
+    model, dt = two_mixtures
+    lazy = labelswitch.responsibilities(model, dt, "y", chunks=2)
+    sent = cloudpickle.loads(cloudpickle.dumps(lazy))
+    xr.testing.assert_allclose(sent.compute(), lazy.compute(), rtol=1e-12)
 
 
 def test_models_and_draws_that_do_not_fit(rng, two_mixtures):

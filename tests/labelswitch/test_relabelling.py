@@ -442,6 +442,98 @@ def test_variables_of_single_components_are_named():
         labelswitch.relabel(dt, dim="w_dim_0", model=model)
 
 
+def test_one_cholesky_factor_per_component_is_named():
+    """Variables made in a loop have no dimension of the components, so nothing permutes them."""
+    rng = np.random.default_rng(25)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 3, dims=("component", "axis"), shape=(2, 2))
+        components = []
+        for k in range(2):
+            chol, _, _ = pm.LKJCholeskyCov(f"chol_{k}", n=2, eta=2, sd_dist=pm.HalfNormal.dist(1))
+            components.append(pm.MvNormal.dist(mu=mu[k], chol=chol))
+        pm.Mixture("y", w=w, comp_dists=components, observed=np.array([[-3.0, -3], [3, 3]]))
+    drawn = {
+        "mu": np.array([[-3.0, -3], [3, 3]]) + 0.1 * rng.normal(size=(1, 9, 2, 2)),
+        "w": rng.dirichlet([9, 9], size=(1, 9)),
+        "chol_0": np.tile([1.0, 0, 1], (1, 9, 1)),
+        "chol_1": np.tile([2.0, 0, 2], (1, 9, 1)),
+    }
+    dt = az.from_dict({"posterior": drawn}, dims={"mu": ["component", "axis"], "w": ["component"]})
+    with (
+        pytensor.config.change_flags(mode="FAST_COMPILE"),
+        pytest.warns(UserWarning, match=r"chol_0, chol_1: each belongs to some components only"),
+    ):
+        relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.permuted == ("mu", "w")
+
+
+def test_features_of_the_data_do_not_hide_the_parameters_that_carry_them():
+    """With y (obs, axis) and mu (component, axis), mu counts, whatever tells what `obs` is."""
+    rng = np.random.default_rng(26)
+    centres = np.array([[-2.0, -2], [-2, 2], [2, -2], [2, 2]])
+    lead, n = (2, 40), 20
+    y = centres[np.arange(n) % 4] + rng.normal(size=(n, 2))
+    mix = rng.permuted(np.tile(np.arange(4), (*lead, 1)), axis=-1)
+    mu = centres + 0.3 * rng.normal(size=(*lead, 4, 2))
+    w = rng.dirichlet(4 * [50], size=lead)
+    dims = {"mu": ["component", "axis"], "w": ["component"], "y": ["obs", "axis"], "z": ["obs"]}
+    posterior = {
+        "mu": np.take_along_axis(mu, mix[..., None], axis=2),
+        "w": np.take_along_axis(w, mix, axis=2),
+    }
+    z = np.argsort(mix, axis=-1)[..., np.arange(n) % 4]
+    p = np.moveaxis(z == np.arange(4)[:, None, None, None], 0, -1).astype(float)
+    with pm.Model(coords={"component": range(4), "obs": range(n), "axis": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(4), dims="component")
+        means = pm.Normal("mu", 0, 3, dims=("component", "axis"))
+        components = pm.MvNormal.dist(mu=means, cov=np.eye(2))
+        pm.Mixture("y", w=weights, comp_dists=components, observed=y, dims=("obs", "axis"))
+    groups = {"posterior": posterior, "observed_data": {"y": y}}
+    plain = az.from_dict(groups, dims=dims)
+    with_z = az.from_dict(groups | {"posterior": posterior | {"z": z}}, dims=dims)
+    coords = {name: plain["posterior"][name] for name in ("chain", "draw", "component")}
+    given = xr.DataArray(p, dims=("chain", "draw", "obs", "component"))
+    for dt, told in (
+        (plain, {}),
+        (with_z, {"allocations": "z"}),
+        (plain, {"responsibilities": given.assign_coords(coords)}),
+        (plain, {"model": model}),
+    ):
+        relabelled = labelswitch.relabel(dt, "pra", **told)
+        global_permutation(mix, relabelled.permutations.values)
+        with pytensor.config.change_flags(mode="FAST_COMPILE"):
+            assert list(labelswitch.diagnose(dt, **told).table.index) == ["mu", "w"]
+
+
+def test_several_mixtures_that_share_their_labels(regression):
+    """Name one to relabel by; the weights of another are relabelled and judged as well."""
+    _, dt, mix, _ = regression
+    y = dt["observed_data"]["y"].values
+    x = dt["posterior"]["mu"].values[0, 0, :, 0] / dt["posterior"]["slopes"].values[0, 0, 0]
+    with pm.Model(coords={"component": ["a", "b"], "obs": range(len(x))}) as model:
+        slopes = pm.Normal("slopes", 0, 5, dims="component")
+        sigma = pm.HalfNormal("sigma", 1)
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        v = pm.Dirichlet("v", np.ones(2), dims="component")
+        mu = slopes * x[:, None]
+        pm.NormalMixture("y", w=w, mu=mu, sigma=sigma, observed=y, dims="obs")
+        pm.NormalMixture("y_later", w=v, mu=mu, sigma=sigma, observed=y, dims="obs")
+    with_v = dt.copy()
+    v = np.random.default_rng(27).dirichlet([30, 60], size=(2, 15))
+    v = np.take_along_axis(v, mix, axis=-1)
+    with_v["posterior"]["v"] = dt["posterior"]["w"].copy(data=v)
+    with pytest.raises(ValueError, match=r"2 mixtures; .*responsibilities\(model, dt, var_name\)"):
+        labelswitch.relabel(with_v, model=model)
+    p = labelswitch.responsibilities(model, with_v, "y")
+    diagnosis = labelswitch.diagnose(with_v, model=model, responsibilities=p)
+    g = global_permutation(mix, diagnosis.relabelled.permutations.values)
+    expected = np.take_along_axis(v, np.argsort(mix, axis=-1), axis=-1)[..., g]
+    np.testing.assert_array_equal(diagnosis.relabelled.dt["posterior"]["v"], expected)
+    assert set(diagnosis.table.index) == {"slopes", "w", "v"}
+    assert diagnosis.table["r_hat_total"].max() < 1.1 < diagnosis.table["r_hat_labelled"].max()
+
+
 # compare -------------------------------------------------------------------------------------
 
 
@@ -528,6 +620,8 @@ BAD_INPUT = [
     ({"responsibilities": np.ones(3)}, TypeError, r"responsibilities: a name or a DataArray"),
     ({"method": "ecr"}, ValueError, r"allocations: this method needs .* Pass allocations="),
     ({"allocations": "y"}, ValueError, r"allocations: the posterior has no variable 'y'"),
+    ({"allocations": [1]}, TypeError, r"allocations: the name of a variable is needed, not int"),
+    ({"method": "pra", "responsibilities": 1}, TypeError, r"responsibilities: a name or a Data"),
     ({"allocations": "mu"}, TypeError, r"allocations: 'mu' holds float64"),
     ({"allocations": "counts"}, ValueError, r"allocations: the labels of 'counts' run from"),
     ({"method": "order"}, ValueError, r"var_names: 'order' sorts by one value"),
