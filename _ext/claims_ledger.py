@@ -34,7 +34,7 @@ class ClaimsLedger(SphinxDirective):
             lines += [
                 ":::{list-table}",
                 ":header-rows: 1",
-                ":widths: 60 16 24",
+                ":widths: 50 24 26",
                 ":class: ledger",
                 "",
             ]

@@ -75,7 +75,7 @@ def claim(
     Examples
     --------
     >>> claim("two and two make four", 2 + 2, between=(4, 4), name="four")
-    ✓ two and two make four: measured 4, accepted 4 to 4
+    ✓ two and two make four: measured 4, accepted exactly 4
     """
     given = [limit for limit in (between, at_least, at_most) if limit is not None]
     is_truth = isinstance(value, bool | np.bool_)
@@ -92,7 +92,9 @@ def claim(
         )
         if not low <= high:
             raise ValueError(f"claim {name!r}: the range {low} to {high} holds no number.")
-        if between is not None:
+        if low == high:
+            accepted = f"exactly {_text(low)}"
+        elif between is not None:
             accepted = f"{_text(low)} to {_text(high)}"
         elif at_least is not None:
             accepted = f"at least {_text(low)}"

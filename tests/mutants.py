@@ -1,0 +1,52 @@
+"""Put the faults of the forum thread back into copies of the chapters and expect claims to fail.
+
+Run by ``make mutants``. A fault that no claim notices is a defect of the claims.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+JOINT = r"x_batch, y_batch = pm\.Minibatch\(x, y, batch_size=128\)"
+APART = "x_batch, y_batch = (pm.Minibatch(x, batch_size=128), pm.Minibatch(y, batch_size=128))"
+# chapter, fault, what stands there, what the fault makes of it
+MUTANTS = [
+    ("02_log_density", "log slip", r"\+ 2 \* pt\.log\(sigma\)", "+ pt.log(sigma)"),
+    ("02_log_density", "sum", r"pt\.square\(delta\) /", "pt.square(delta).sum() /"),
+    ("02_log_density", "separate minibatches", JOINT, APART),
+    ("02_log_density", "no total_size", r", total_size=n\)", ")"),
+    ("06_variational", "separate minibatches", JOINT, APART),
+    ("06_variational", "no total_size", r"total_size=len\(x\)", "total_size=None"),
+    ("07_comparison", "separate minibatches", JOINT, APART),
+    ("07_comparison", "no total_size", r", total_size=len\(y\)", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("chapter", "fault", "right", "wrong"), MUTANTS, ids=lambda value: value[:20]
+)
+def test_claims_notice_the_fault(tmp_path, chapter, fault, right, wrong):
+    notebook = nbformat.read(ROOT / "chapters" / f"{chapter}.ipynb", as_version=4)
+    changed = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and re.search(right, cell.source):
+            cell.source = re.sub(right, wrong, cell.source)
+            changed += 1
+    assert changed, f"{chapter} no longer contains {right!r}: bring this list up to date"
+    copy = tmp_path / f"{chapter}.ipynb"
+    nbformat.write(notebook, copy)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", str(ROOT / "tests" / "nbval.ini"), "--nbval-lax"]
+        + ["--rootdir", str(tmp_path), "-x", str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stdout[-2000:]
+    assert "ClaimError" in run.stdout, run.stdout[-2000:]
