@@ -7,8 +7,8 @@ def repair(app, pagename, templatename, context, doctree):
     body = context.get("body")
     if not body:
         return
-    # The role doc-biblioentry is deprecated; a list item needs none.
-    body = body.replace(' role="doc-biblioentry"', "")
+    # The role doc-biblioentry is deprecated, and a list wants items.
+    body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     # A summary's visible words are its name.
     body = re.sub(r'(<summary[^>]*?) aria-label="[^"]*"', r"\1", body)
     # Proofs, exercises and solutions repeat the id of their section.

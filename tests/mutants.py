@@ -41,9 +41,9 @@ def test_claims_notice_the_fault(tmp_path, chapter, fault, right, wrong):
     assert changed, f"{chapter} no longer contains {right!r}: bring this list up to date"
     copy = tmp_path / f"{chapter}.ipynb"
     nbformat.write(notebook, copy)
+    command = [sys.executable, "-m", "pytest", "-c", ROOT / "tests" / "nbval.ini", "--nbval-lax"]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", str(ROOT / "tests" / "nbval.ini"), "--nbval-lax"]
-        + ["--rootdir", str(tmp_path), "-x", str(copy)],
+        [*command, "--rootdir", tmp_path, "-x", copy],
         capture_output=True,
         text=True,
         check=False,

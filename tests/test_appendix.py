@@ -1,4 +1,4 @@
-"""The appendix "From PyMC3 to PyMC 6": what it says to fail fails, and what it says to write works."""
+"""The appendix on PyMC3: what it says to fail fails, and what it says to write works."""
 
 import re
 
