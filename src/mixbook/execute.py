@@ -5,6 +5,7 @@ which a digest in the notebook's metadata tells; ``--all`` runs every chapter.
 """
 
 import argparse
+import ast
 import hashlib
 import os
 import sys
@@ -23,11 +24,14 @@ METADATA = {
 
 
 def digest(notebook: nbformat.NotebookNode) -> str:
-    """Return a digest of the code of a notebook and of the files in ``data/``."""
+    """Return a digest of the code of a notebook and of the files in ``data/``.
+
+    Comments and layout do not count, so that a formatter does not make outputs old.
+    """
     summary = hashlib.sha256()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            summary.update(cell.source.encode() + b"\0")
+            summary.update(ast.unparse(ast.parse(cell.source)).encode() + b"\0")
     for path in sorted((ROOT / "data").glob("*.csv")):
         summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
     return summary.hexdigest()[:16]

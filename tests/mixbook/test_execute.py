@@ -1,0 +1,41 @@
+import nbformat
+import pytest
+
+from mixbook import execute
+
+
+def notebook(*sources: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in sources])
+
+
+def test_the_digest_sees_code_and_data_but_not_layout(tmp_path, monkeypatch):
+    digest = execute.digest(notebook("a = 1", "b = 2"))
+    assert digest == execute.digest(notebook("a   =  1  # one", "b = (\n    2\n)"))
+    assert digest != execute.digest(notebook("a = 1", "b = 3"))
+    assert digest != execute.digest(notebook("a = 1\nb = 2"))
+    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    without = execute.digest(notebook("a = 1"))
+    (tmp_path / "data" / "rows.csv").write_text("x\n1\n")
+    with_rows = execute.digest(notebook("a = 1"))
+    (tmp_path / "data" / "rows.csv").write_text("x\n2\n")
+    assert len({without, with_rows, execute.digest(notebook("a = 1"))}) == 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_chapter_is_stored_only_if_it_runs_cleanly(tmp_path):
+    path = tmp_path / "00_try.ipynb"
+    nbformat.write(notebook("a = 1 + 1\nprint(a)"), path)
+    execute.execute(path)
+    stored = nbformat.read(path, as_version=4)
+    assert stored.cells[0].outputs[0].text == "2\n"
+    assert stored.cells[0].execution_count == 1
+    assert execute.is_current(stored)
+
+    stored.cells[0].source = "import sys\nprint('oh', file=sys.stderr)"
+    nbformat.write(stored, path)
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match="wrote to stderr"):
+        execute.execute(path)
+    assert path.read_bytes() == before
+    assert not execute.is_current(nbformat.read(path, as_version=4))
