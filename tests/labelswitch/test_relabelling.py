@@ -607,6 +607,28 @@ def test_compare_shows_where_methods_differ():
         labelswitch.compare(dt, ["pra"], pivot=np.zeros((2, 2)))
 
 
+def test_draws_agreement_is_the_best_over_all_renamings():
+    """Against a search over all renamings; here the one that fits most columns is not the best."""
+    rng = np.random.default_rng(28)
+    pairs = np.array([[0, 1, 2, 3], [1, 0, 3, 2], [0, 1, 3, 2], [1, 0, 2, 3]])
+    centres = np.array([[-9.0, -9], [-9, 9], [9, -9], [9, 9]])
+    for shares in ([0.3, 0.3, 0.2, 0.2], [0.2, 0.2, 0.3, 0.3]):
+        drawn = pairs[rng.choice(4, size=200, p=shares)]
+        tie = 0.1 * np.argsort(drawn, axis=1)  # so that sorting by axis 0 gives these permutations
+        theta = centres + np.stack([tie, np.zeros_like(tie)], axis=-1)
+        dt = az.from_dict({"posterior": {"theta": theta[None]}}, dims={"theta": ["component"]})
+        found = labelswitch.compare(dt, ["order", "pra"], options={"order": {"by": 0}})
+        first, second = (
+            labelswitch.relabel(dt, name, **more).result.permutations
+            for name, more in (("order", {"by": 0}), ("pra", {}))
+        )
+        best = max(
+            (first == second[:, list(g)]).all(axis=1).mean()
+            for g in itertools.permutations(range(4))
+        )
+        assert found["draws_agreement"][0, 1] == found["draws_agreement"][1, 0] == best < 0.45
+
+
 # Errors --------------------------------------------------------------------------------------
 
 BAD_INPUT = [
