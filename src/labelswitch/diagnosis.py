@@ -240,9 +240,9 @@ def diagnose(
 
     References
     ----------
-    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
-       Rank-normalization, folding, and localization: an improved R-hat for assessing convergence
-       of MCMC. *Bayesian Analysis* 16(2), 667-718. (The limits 1.01 and 100 for each chain.)
+    Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. and Buerkner, P.-C. (2021).
+    Rank-normalization, folding, and localization: an improved R-hat for assessing convergence
+    of MCMC. *Bayesian Analysis* 16(2), 667-718. (The limits 1.01 and 100 for each chain.)
 
     Examples
     --------

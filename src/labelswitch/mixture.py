@@ -424,8 +424,8 @@ def responsibilities(
 
     References
     ----------
-    .. [1] Stephens, M. (2000). Dealing with label switching in mixture models. *Journal of the
-       Royal Statistical Society B* 62(4), 795-809.
+    Stephens, M. (2000). Dealing with label switching in mixture models. *Journal of the
+    Royal Statistical Society B* 62(4), 795-809.
 
     Examples
     --------

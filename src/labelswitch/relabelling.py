@@ -430,8 +430,8 @@ def compare(
 
     References
     ----------
-    .. [1] Papastamoulis, P. (2016). label.switching: An R package for dealing with the label
-       switching problem in MCMC outputs. *Journal of Statistical Software* 69, code snippet 1.
+    Papastamoulis, P. (2016). label.switching: An R package for dealing with the label
+    switching problem in MCMC outputs. *Journal of Statistical Software* 69, code snippet 1.
 
     Examples
     --------
