@@ -9,6 +9,8 @@ def repair(app, pagename, templatename, context, doctree):
         return
     # The role doc-biblioentry is deprecated, and a list wants items.
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
+    # What scrolls sideways on a phone must be reachable from the keyboard.
+    body = body.replace('<div class="table-wrap">', '<div class="table-wrap" tabindex="0">')
     # A summary's visible words are its name.
     body = re.sub(r'(<summary[^>]*?) aria-label="[^"]*"', r"\1", body)
     # Proofs, exercises and solutions repeat the id of their section.
