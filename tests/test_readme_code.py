@@ -2,10 +2,13 @@
 
 import re
 
+import arviz as az
 import numpy as np
+import pymc as pm
 import pytest
 from conftest import ROOT
 
+import labelswitch
 from mixbook import load_forum
 
 
@@ -27,3 +30,20 @@ def test_the_landing_page_s_model_finds_the_lines():
         posterior["slopes"].mean(("chain", "draw")), [-1, 3], rtol=0, atol=0.04
     )
     assert float(posterior["sigma"].mean()) == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_readme_s_two_calls_repair_the_labels():
+    (block,) = code_blocks("README.md")
+    # Chains that start on both sides, so that the labels switch whatever the machine.
+    block = block.replace(
+        "pm.sample(chains=4, random_seed=1549)",
+        "pm.sample(300, tune=400, chains=4, random_seed=1, quiet=True, initvals=starts)",
+    )
+    data = load_forum()
+    starts = [{"slopes": np.array(order)} for order in ([2.0, 0.0], [0.0, 2.0]) * 2]
+    names = {"x": data.x, "y": data.y, "np": np, "pm": pm, "starts": starts}
+    exec(block, names)
+    assert float(az.rhat(names["dt"], var_names=["slopes"])["slopes"].max()) > 1.4
+    relabelled = labelswitch.relabel(names["dt"], model=names["model"])
+    assert float(az.rhat(relabelled.dt, var_names=["slopes"])["slopes"].max()) < 1.02

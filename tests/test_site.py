@@ -59,6 +59,7 @@ def test_page_is_accessible(page, site_url, name, theme):
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     visit(page, f"{site_url}/{name}")
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    page.wait_for_timeout(300)  # colours fade for a moment
     found = axe_module.Axe().run(page).response["violations"]
     left = [
         (rule["id"], [node["html"][:160] for node in rule["nodes"][:3]])
