@@ -28,6 +28,15 @@ def seeking(page, site_url):
 
 
 @pytest.fixture(scope="module")
+def solver(browser, site_url):
+    """Open the page once for the tests that only ask its script for numbers."""
+    page = browser.new_page()
+    page.goto(f"{site_url}/{PAGE}")
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
 def glued():
     """Return the numbers that the stored notebook glued."""
     numbers = {}
@@ -68,10 +77,10 @@ def shape(found):
         ("light_mean_field", "mean-field", 0.7, (1, ONE_MODE), (2, ONE_MODE)),
     ],
 )
-def test_thresholds_are_those_of_the_notebook(seeking, glued, name, family, weight, below, above):
+def test_thresholds_are_those_of_the_notebook(solver, glued, name, family, weight, below, above):
     threshold = glued[name]
-    assert shape(solve(seeking, threshold - 0.005, weight, family)) == below
-    assert shape(solve(seeking, threshold + 0.005, weight, family)) == above
+    assert shape(solve(solver, threshold - 0.005, weight, family)) == below
+    assert shape(solve(solver, threshold + 0.005, weight, family)) == above
 
 
 def log_density(u, d, weight):
@@ -97,9 +106,9 @@ def reverse_kl(mean, sd, d, weight, k):
 @pytest.mark.parametrize(
     ("separation", "weight"), [(0.8, 0.5), (1.9, 0.6), (2.5, 0.5), (3.2, 0.55), (2.25, 0.7)]
 )
-def test_every_optimum_is_one_by_quadrature_and_scipy(seeking, separation, weight, family):
+def test_every_optimum_is_one_by_quadrature_and_scipy(solver, separation, weight, family):
     k = 2 if family == "mean-field" else 1
-    found = solve(seeking, separation, weight, family)["optima"]
+    found = solve(solver, separation, weight, family)["optima"]
     for fit in found:
         expected = reverse_kl(fit["mean"], fit["sd"], separation, weight, k)
         assert fit["kl"] == pytest.approx(expected, abs=1e-6)
@@ -115,9 +124,9 @@ def test_every_optimum_is_one_by_quadrature_and_scipy(seeking, separation, weigh
 
 
 @pytest.mark.parametrize(("family", "k"), [("full-rank", 1), ("mean-field", 2)])
-def test_forward_optimum_equals_quadrature(seeking, family, k):
+def test_forward_optimum_equals_quadrature(solver, family, k):
     d, weight = 2.2, 0.7
-    (fit,) = solve(seeking, d, weight, family, "forward")["optima"]
+    (fit,) = solve(solver, d, weight, family, "forward")["optima"]
 
     def moment(function):
         return integrate.quad(
