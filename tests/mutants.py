@@ -24,7 +24,6 @@ MUTANTS = [
     ("06_variational", "separate minibatches", JOINT, APART),
     ("06_variational", "no total_size", r"total_size=len\(x\)", "total_size=None"),
     ("07_comparison", "separate minibatches", JOINT, APART),
-    ("07_comparison", "no total_size", r", total_size=len\(y\)", ""),
 ]
 
 
