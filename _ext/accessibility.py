@@ -13,7 +13,7 @@ def repair(app, pagename, templatename, context, doctree):
     body = body.replace('<div class="table-wrap">', '<div class="table-wrap" tabindex="0">')
     # A summary's visible words are its name.
     body = re.sub(r'(<summary[^>]*?) aria-label="[^"]*"', r"\1", body)
-    # Proofs, exercises and solutions repeat the id of their section.
+    # Exercises and solutions repeat the id of their section.
     seen = set()
 
     def first_only(match):
