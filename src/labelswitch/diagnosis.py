@@ -148,7 +148,7 @@ def _verdict(table: pd.DataFrame, switches: pd.DataFrame, relabelled: Relabelled
             f"changes {switches.loc[within, 'changes'].sum()} times."
         )
     if n_labellings == 1 and not within:
-        sentences.append("The labels have not switched.")
+        sentences.append("No label switching was found.")
     n_stray = round((stray * n_draws).drop(index=within).sum())
     if n_stray:
         sentences.append(f"Single draws that leave the labelling of their chain: {n_stray}.")

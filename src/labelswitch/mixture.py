@@ -76,7 +76,8 @@ def _find_mixture(model: pm.Model, var_name: str | None):
         raise ValueError(
             f"var_name: the model has {len(mixtures)} mixtures; name one of "
             f"{', '.join(repr(rv.name) for rv in mixtures)}. In relabel, name it so: "
-            "responsibilities=labelswitch.responsibilities(model, dt, var_name)."
+            "responsibilities=labelswitch.responsibilities(model, dt, var_name). 'sjw' takes "
+            "log_density=<a function of the parameters (K, J) that returns (n, K)> instead."
         )
     return mixtures[0]
 

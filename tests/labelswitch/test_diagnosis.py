@@ -37,7 +37,7 @@ def gather(values, mix):
 
 def test_no_switching(mu, w):
     diagnosis = labelswitch.diagnose(tree(mu, w))
-    assert diagnosis.verdict.splitlines()[0] == "The labels have not switched."
+    assert diagnosis.verdict.splitlines()[0] == "No label switching was found."
     assert "use the draws as they are" in diagnosis.verdict
     assert (diagnosis.switches["changes"] == 0).all()
     assert (diagnosis.switches["share"] == 1).all()
@@ -73,7 +73,7 @@ def test_single_stray_draws_are_not_called_switching(mu):
     mix[1, 100] = [2, 1, 0]
     verdict = labelswitch.diagnose(tree(gather(mu, mix))).verdict
     assert verdict.splitlines()[:2] == [
-        "The labels have not switched.",
+        "No label switching was found.",
         "Single draws that leave the labelling of their chain: 1.",
     ]
 
@@ -83,7 +83,7 @@ def test_random_labels_look_converged_and_are_not_used_as_they_are(rng, mu, w):
     diagnosis = labelswitch.diagnose(tree(gather(mu, mix), gather(w, mix)))
     assert diagnosis.table["r_hat_labelled"].max() < 1.02
     assert "switch within chains (0, 1, 2, 3)" in diagnosis.verdict
-    assert "have not switched" not in diagnosis.verdict
+    assert "No label switching" not in diagnosis.verdict
     assert "use the draws as they are" not in diagnosis.verdict
 
 
@@ -170,5 +170,5 @@ def test_the_method_follows_the_inputs(mu):
 
 def test_repr_shows_verdict_and_tables(mu):
     text = repr(labelswitch.diagnose(tree(mu)))
-    for part in ("<Diagnosis by pra>", "have not switched", "r_hat_sorted", "labelling", "100.0%"):
+    for part in ("<Diagnosis by pra>", "No label switching", "r_hat_sorted", "labelling", "100.0%"):
         assert part in text
