@@ -1,5 +1,6 @@
 PYTHON := .venv/bin/python
 NBVAL := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 --dist loadfile --durations=15 --durations-min=5
+MUTANTS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 tests/mutants.py
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
@@ -22,14 +23,15 @@ lint: .venv/installed ## check style with ruff
 	@$(PYTHON) -m ruff format --check .
 
 test: lint book ## run everything that guards the project
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
+	$(MUTANTS)
 
 claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
 	$(NBVAL) --nbval-lax chapters
 
 mutants: .venv/installed ## put the thread's faults back into the chapters and expect the claims to fail
-	$(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 --durations=0 tests/mutants.py
+	$(MUTANTS)
 
 execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)
 	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)
