@@ -50,6 +50,15 @@ def test_page_fits_a_phone(page, site_url, name):
     page.set_viewport_size({"width": 390, "height": 844})
     visit(page, f"{site_url}/{name}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    cut = page.evaluate(
+        """async () => {
+            await window.MathJax?.startup.promise;
+            return [...document.querySelectorAll("mjx-container[display=true]")]
+                .filter(formula => formula.scrollWidth > formula.clientWidth + 1)
+                .map(formula => formula.parentElement.id || formula.textContent);
+        }"""
+    )
+    assert cut == [], "formulas that need sideways scrolling"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
