@@ -1,6 +1,7 @@
 """Put the faults of the forum thread back into copies of the chapters and expect claims to fail.
 
-Run by ``make test``, and alone by ``make mutants``. A fault that no claim notices is a defect of the claims.
+Run by ``make test``, and alone by ``make mutants``. A fault that no claim notices is a defect of
+the claims.
 """
 
 import re

@@ -7,11 +7,12 @@ import numpy as np
 import pymc as pm
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 TEXT = (ROOT / "pymc3_to_pymc6.md").read_text(encoding="utf-8")
 
 
-def test_two_keywords_are_ignored_in_silence():
+def test_what_is_said_to_be_silent_is_silent():
     with pm.Model() as model:
         old_sd = pm.Normal("old_sd", 0, sd=2)
         pm.Normal("old_start", 0, 1, testval=5)
@@ -20,6 +21,17 @@ def test_two_keywords_are_ignored_in_silence():
     start = model.initial_point()
     assert start["old_start"] == 0
     assert start["new_start"] == 5
+    for old, one in (
+        (pm.HalfNormal.dist(sd=2), stats.halfnorm()),
+        (pm.StudentT.dist(3, sd=2), stats.t(3)),
+        (pm.TruncatedNormal.dist(0, sd=2), stats.norm()),
+    ):
+        assert pm.logp(old, 1.5).eval() == pytest.approx(one.logpdf(1.5))
+    rows = np.arange(1000)
+    x_apart, y_apart = pm.Minibatch(rows, batch_size=128), pm.Minibatch(rows, batch_size=128)
+    assert (np.not_equal(*pm.draw([x_apart, y_apart]))).any()
+    x_batch, y_batch = pm.Minibatch(rows, rows, batch_size=128)
+    np.testing.assert_array_equal(*pm.draw([x_batch, y_batch]))
 
 
 @pytest.mark.filterwarnings("ignore:DensityDist has been deprecated:FutureWarning")

@@ -21,7 +21,9 @@ def code_blocks(name: str) -> list[str]:
 @pytest.mark.filterwarnings("default")
 def test_the_landing_page_s_model_finds_the_lines():
     (block,) = code_blocks("index.md")
-    block = block.replace("pm.sample()", "pm.sample(400, tune=400, random_seed=1, quiet=True)")
+    block = block.replace(
+        "pm.sample(chains=4)", "pm.sample(400, tune=400, chains=4, random_seed=1, quiet=True)"
+    )
     data = load_forum()
     names = {"x": data.x, "y": data.y}
     exec(block, names)
