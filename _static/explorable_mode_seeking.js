@@ -190,7 +190,7 @@
     const what = best.covers ? "covers both modes" : "sits on the heavier mode";
     return (
       `${start}${["", "", "Two", "Three"][optima.length]} optima. The best fit ${what}.${price} ` +
-      `Worse local optima: ${others}.`
+      `Worse local ${optima.length > 2 ? "optima" : "optimum"}: ${others}.`
     );
   }
 

@@ -43,7 +43,7 @@ class Relabelling:
     q : (n, K) array or None
         The mean relabelled probabilities of ``stephens`` and ``ecr_iterative_2``.
     parameters : (K, J) array or None
-        The expected relabelled parameters of ``sjw``.
+        The expected relabelled parameters of ``sjw``; the centres (K, d) of ``data_based``.
     """
 
     permutations: np.ndarray
