@@ -308,8 +308,8 @@ def component_log_density(
     dim : str, default "component"
         Name of the dimension of the K components in the result.
     chunks : int, optional
-        Number of draws of a chain in a chunk. With it the result is a Dask array that is computed when
-        asked for; without it the result is computed at once and held in memory.
+        Number of draws of a chain in a chunk. With it the result is a Dask array that is computed
+        when asked for; without it the result is computed at once and held in memory.
     progress : bool, default False
         Write a line for each chain to the standard error stream.
 

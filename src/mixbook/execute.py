@@ -62,6 +62,7 @@ def execute(path: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own sockets
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute()
