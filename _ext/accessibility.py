@@ -10,7 +10,8 @@ def repair(app, pagename, templatename, context, doctree):
     # The role doc-biblioentry is deprecated, and a list wants items.
     body = body.replace('role="doc-biblioentry"', 'role="listitem"')
     # What scrolls sideways on a phone must be reachable from the keyboard.
-    body = body.replace('<div class="table-wrap">', '<div class="table-wrap" tabindex="0">')
+    for name in ("table-wrap", "pst-scrollable-table-container"):
+        body = body.replace(f'<div class="{name}">', f'<div class="{name}" tabindex="0">')
     # A summary's visible words are its name.
     body = re.sub(r'(<summary[^>]*?) aria-label="[^"]*"', r"\1", body)
     # Exercises and solutions repeat the id of their section.
