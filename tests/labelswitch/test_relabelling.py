@@ -287,6 +287,13 @@ def test_the_default_pivot_does_not_follow_a_degenerate_draw():
     assert np.abs(pivot).max() < 1e4
 
 
+def test_the_default_pivot_is_nearest_to_the_median_not_to_the_mean():
+    larger = [10.0, 10.1, 10.2, 10.3, 40.0]  # their median is 10.2, their mean 16.1
+    mu = np.array([[[0.0, value] for value in larger]])
+    dt = az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["component"]})
+    assert labelswitch.relabel(dt, "pra").result.pivot.ravel().tolist() == [0.0, 10.2]
+
+
 def test_without_allocations_the_most_probable_component_stands_in():
     dt, mix, _ = make_draws(np.random.default_rng(12))
     relabelled = relabel(dt, "ecr_iterative_1", allocations=(), responsibilities="p")
