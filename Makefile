@@ -1,6 +1,7 @@
 PYTHON := .venv/bin/python
-NBVAL := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 --dist loadfile --durations=15 --durations-min=5
-MUTANTS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2 tests/mutants.py
+NOTEBOOKS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2
+NBVAL := $(NOTEBOOKS) --dist loadfile --durations=15 --durations-min=5
+MUTANTS := $(NOTEBOOKS) tests/mutants.py
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 

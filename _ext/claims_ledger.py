@@ -1,21 +1,12 @@
 """The directive ``claims-ledger``: a table of every claim, read from the stored notebooks."""
 
-import json
 from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
-from mixbook.claims import METADATA_KEY
-
-
-def stored_claims(path: Path) -> list[dict[str, str]]:
-    """Return the records that `mixbook.claim` left in the outputs of a stored notebook."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    records = [output.get("metadata", {}).get(METADATA_KEY) for output in outputs]
-    return [record for record in records if record]
+from mixbook.claims import stored_claims
 
 
 class ClaimsLedger(SphinxDirective):

@@ -254,19 +254,12 @@
         for (const fit of solve({ separation: d, weight, family, direction }).optima) {
           const piece = pieces.find((other) => {
             const last = other[other.length - 1];
-            return last.step === i - 1 && Math.abs(last.mean - fit.mean) < 1 && Math.abs(last.sd - fit.sd) < 0.3 && !other.taken;
+            return last.step === i - 1 && Math.abs(last.mean - fit.mean) < 1 && Math.abs(last.sd - fit.sd) < 0.3;
           });
           const at = { step: i, d, ...fit };
-          if (piece) {
-            piece.push(at);
-            piece.taken = true;
-          } else {
-            const fresh = [at];
-            fresh.taken = true;
-            pieces.push(fresh);
-          }
+          if (piece) piece.push(at);
+          else pieces.push([at]);
         }
-        pieces.forEach((piece) => (piece.taken = false));
       }
       cache.set(key, pieces);
     }

@@ -87,9 +87,8 @@
       }
     }
     // Rice's formula: density on the diagonal, times the mean speed across it
-    const switches =
-      (1000 * (diagonal / total / STEP) * Math.SQRT2 * Math.sqrt(square / total) * 2) /
-      Math.sqrt(2 * Math.PI);
+    const atZero = (diagonal / total / STEP) * Math.SQRT2;
+    const switches = 1000 * atZero * Math.sqrt(square / total) * Math.sqrt(2 / Math.PI);
     return { mode, pass: top - across(0), top, switches };
   }
 

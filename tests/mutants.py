@@ -7,12 +7,10 @@ the claims.
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
+from conftest import ROOT
 
 JOINT = r"x_batch, y_batch = pm\.Minibatch\(x, y, batch_size=128\)"
 APART = "x_batch, y_batch = (pm.Minibatch(x, batch_size=128), pm.Minibatch(y, batch_size=128))"
@@ -35,9 +33,9 @@ def test_claims_notice_the_fault(tmp_path, chapter, fault, right, wrong):
     notebook = nbformat.read(ROOT / "chapters" / f"{chapter}.ipynb", as_version=4)
     changed = 0
     for cell in notebook.cells:
-        if cell.cell_type == "code" and re.search(right, cell.source):
-            cell.source = re.sub(right, wrong, cell.source)
-            changed += 1
+        if cell.cell_type == "code":
+            cell.source, count = re.subn(right, wrong, cell.source)
+            changed += count
     assert changed, f"{chapter} no longer contains {right!r}: bring this list up to date"
     copy = tmp_path / f"{chapter}.ipynb"
     nbformat.write(notebook, copy)

@@ -1,15 +1,13 @@
 """The interactive figure of chapter 8, in a browser: its numbers, its words, its keys."""
 
-from pathlib import Path
-
 import nbformat
 import numpy as np
 import pytest
-from conftest import SITE
+from conftest import ROOT, SITE
 from scipy import integrate, optimize, stats
 
 PAGE = "chapters/08_mode_seeking.html"
-NOTEBOOK = Path(__file__).resolve().parents[1] / "chapters" / "08_mode_seeking.ipynb"
+NOTEBOOK = ROOT / "chapters" / "08_mode_seeking.ipynb"
 COVERING, ONE_MODE = True, False
 
 if not (SITE / PAGE).is_file():

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from mixbook.claims import METADATA_KEY
+from mixbook.claims import stored_claims
 from mixbook.execute import METADATA, is_current
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -89,12 +89,7 @@ def test_chapter_has_its_parts(path: Path):
     assert 2 <= len(exercises) <= 4
     assert len(re.findall(r"`{3,}\{solution(?:-start)?\}", text)) == len(exercises)
     assert 1_200 <= len(text.split()) <= 5_000
-    claims = [
-        output.metadata[METADATA_KEY]["name"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if METADATA_KEY in output.get("metadata", {})
-    ]
+    claims = [record["name"] for record in stored_claims(path)]
     assert len(claims) >= 3
     assert len(set(claims)) == len(claims)
 

@@ -1,7 +1,9 @@
 """Claims: sentences of the book that fail when they stop being true."""
 
 import html
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 from IPython.display import display
@@ -116,3 +118,22 @@ def claim(
     record = {"name": name, "statement": statement, "measured": measured, "accepted": accepted}
     glue(name, bool(value) if is_truth else float(f"{number:.6g}"), display=False)
     display(_Verdict(statement, measured, accepted), metadata={METADATA_KEY: record})
+
+
+def stored_claims(path: Path) -> list[dict[str, str]]:
+    """Return the records that `claim` left in the outputs of a stored notebook, in their order.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+
+    Returns
+    -------
+    list of dict
+        For each claim its ``name``, ``statement``, ``measured`` and ``accepted``, as texts.
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    records = [output.get("metadata", {}).get(METADATA_KEY) for output in outputs]
+    return [record for record in records if record]
