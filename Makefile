@@ -11,7 +11,7 @@ export OMP_NUM_THREADS := 1
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-.venv/installed: requirements.txt pyproject.toml setup.sh
+.venv/installed: requirements.txt pyproject.toml packages/labelswitch/pyproject.toml setup.sh
 	@sh setup.sh
 
 book: .venv/installed ## build the site from the stored notebooks into _build/html
@@ -25,6 +25,7 @@ lint: .venv/installed ## check style with ruff
 
 test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
+	$(PYTHON) -m pytest -n 2 --dist worksteal --rootdir packages/labelswitch -c packages/labelswitch/pyproject.toml packages/labelswitch
 	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
 	$(MUTANTS)
 
@@ -38,13 +39,13 @@ execute: .venv/installed ## run the chapters whose code or data changed and stor
 	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)
 
 bench: .venv/installed ## measure labelswitch against its peers
-	$(PYTHON) benchmarks/run.py
+	$(PYTHON) packages/labelswitch/benchmarks/run.py
 
 lock: .venv/installed ## compile requirements.txt anew from pyproject.toml
 	@$(PYTHON) -m uv pip compile --quiet --universal --upgrade --all-extras --no-annotate --no-header \
-		--python-version 3.12 pyproject.toml -o _lock.txt
+		--python-version 3.12 pyproject.toml packages/labelswitch/pyproject.toml -o _lock.txt
 	@{ echo "# The complete lock, made from pyproject.toml by make lock."; cat _lock.txt; \
-		echo "-e ."; } > requirements.txt; rm _lock.txt
+		echo "-e ."; echo "-e ./packages/labelswitch"; } > requirements.txt; rm _lock.txt
 
 clean: ## remove what was built, but keep .venv
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from labelswitch import algorithms
 from labelswitch.algorithms import (
-    Relabelling,
+    AlgorithmResult,
     apply_permutations,
     apply_to_allocations,
     near_input,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pymc as pm
 
 # Each method with the arrays that it takes, in the order of its signature.
-_METHODS: dict[str, tuple[Callable[..., Relabelling], tuple[str, ...]]] = {
+_METHODS: dict[str, tuple[Callable[..., AlgorithmResult], tuple[str, ...]]] = {
     "ecr": (algorithms.ecr, ("allocations", "pivot")),
     "ecr_iterative_1": (algorithms.ecr_iterative_1, ("allocations",)),
     "ecr_iterative_2": (algorithms.ecr_iterative_2, ("allocations", "responsibilities")),
@@ -56,7 +56,7 @@ class Relabelled:
     permutations : xarray.DataArray
         Dimensions chain, draw and the component dimension:
         ``relabelled[t, j] = original[t, permutations[t, j]]``.
-    result : Relabelling
+    result : AlgorithmResult
         What the algorithm returned: objective, trace, whether it converged. Its permutations
         pool the chains: row ``c * n_draws + t`` is draw ``t`` of chain ``c``.
     dims : tuple of str
@@ -67,7 +67,7 @@ class Relabelled:
 
     dt: xr.DataTree
     permutations: xr.DataArray
-    result: Relabelling
+    result: AlgorithmResult
     dims: tuple[str, ...]
     permuted: tuple[str, ...]
 
@@ -151,13 +151,13 @@ def _permute(values: xr.DataArray, permutations: xr.DataArray, dims: Sequence[st
     return values.copy(data=out.transpose(*values.dims).data)
 
 
-def _method(name: str) -> tuple[Callable[..., Relabelling], tuple[str, ...]]:
+def _method(name: str) -> tuple[Callable[..., AlgorithmResult], tuple[str, ...]]:
     if name not in _METHODS:
         raise ValueError(f"method: {name!r} is unknown. Choose one of {', '.join(_METHODS)}.")
     return _METHODS[name]
 
 
-def _run(draws: Draws, method: str, options: dict[str, Any]) -> Relabelling:
+def _run(draws: Draws, method: str, options: dict[str, Any]) -> AlgorithmResult:
     """Run one method on the arrays that it takes."""
     function, inputs = _method(method)
     arguments: list[Any] = []
@@ -198,7 +198,7 @@ def _run(draws: Draws, method: str, options: dict[str, Any]) -> Relabelling:
     return result
 
 
-def _relabelled(draws: Draws, result: Relabelling) -> Relabelled:
+def _relabelled(draws: Draws, result: AlgorithmResult) -> Relabelled:
     """Permute everything that carries the component dimensions."""
     permutations = draws.as_permutations(result.permutations)
     out = draws.dt.copy()
@@ -233,7 +233,7 @@ def _relabelled(draws: Draws, result: Relabelling) -> Relabelled:
 
 
 def _map_allocations(
-    variable: xr.DataArray, pooled: np.ndarray, result: Relabelling
+    variable: xr.DataArray, pooled: np.ndarray, result: AlgorithmResult
 ) -> xr.DataArray:
     ordered = variable.transpose(*SAMPLE_DIMS, ...)
     mapped = apply_to_allocations(pooled, result.permutations).astype(variable.dtype)
@@ -489,7 +489,7 @@ def compare(
     return comparison
 
 
-def _clusters(draws: Draws, result: Relabelling) -> np.ndarray:
+def _clusters(draws: Draws, result: AlgorithmResult) -> np.ndarray:
     """Return the best single clustering, (n,): the mode of z or the largest mean of p."""
     k = draws.n_components
     if draws.allocation_names:

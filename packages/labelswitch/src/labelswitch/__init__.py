@@ -1,7 +1,7 @@
 """Relabel the draws of a mixture model whose labels have switched."""
 
 from labelswitch.algorithms import (
-    Relabelling,
+    AlgorithmResult,
     apply_permutations,
     apply_to_allocations,
     data_based,
@@ -18,9 +18,9 @@ from labelswitch.mixture import component_log_density, responsibilities
 from labelswitch.relabelling import Relabelled, compare, relabel
 
 __all__ = [
+    "AlgorithmResult",
     "Diagnosis",
     "Relabelled",
-    "Relabelling",
     "apply_permutations",
     "apply_to_allocations",
     "compare",

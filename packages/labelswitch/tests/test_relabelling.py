@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import labelswitch
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "label_switching"
+REFERENCE = Path(__file__).parent / "reference"
 METHODS = (
     "ecr",
     "ecr_iterative_1",
@@ -544,7 +544,6 @@ def test_several_mixtures_that_share_their_labels(regression):
 # compare -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference output of R is not here")
 @pytest.mark.parametrize(("name", "tolerance"), [("k3", 0), ("hard3", 2.5 / 151)])
 def test_compare_finds_the_clusters_that_r_finds(name, tolerance):
     """Agreement with driver.similarity; on hard3 ties of the mode leave two observations open."""

@@ -514,7 +514,7 @@ def test_progress_is_silent_unless_asked(capsys):
 def test_repr_is_one_line():
     mixture = Mixture()
     text = repr(labelswitch.stephens(mixture.p))
-    assert text.startswith("<Relabelling stephens: 40 draws, 3 components, ")
+    assert text.startswith("<AlgorithmResult stephens: 40 draws, 3 components, ")
     assert "\n" not in text
 
 

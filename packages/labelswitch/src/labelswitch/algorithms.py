@@ -21,7 +21,7 @@ EXACT_COMPONENTS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Relabelling:
+class AlgorithmResult:
     """What a relabelling algorithm found.
 
     Attributes
@@ -62,7 +62,7 @@ class Relabelling:
         moved = np.count_nonzero((self.permutations != np.arange(n_components)).any(axis=1))
         start = f", start={self.start!r}" if self.start else ""
         return (
-            f"<Relabelling {self.method}: {n_draws} draws, {n_components} components, "
+            f"<AlgorithmResult {self.method}: {n_draws} draws, {n_components} components, "
             f"{moved} draws permuted, objective={self.objective:.6g}, sweeps={self.trace.size}, "
             f"converged={self.converged}{start}>"
         )
@@ -162,7 +162,7 @@ def _named_starts(starts: list, rng: np.random.Generator) -> Iterator[tuple]:
             yield "permutations", start, 0
 
 
-def _best(results: Iterator[Relabelling]) -> Relabelling:
+def _best(results: Iterator[AlgorithmResult]) -> AlgorithmResult:
     """Return the lowest objective, a converged result before one that is not, the first of ties."""
     best = None
     for result in results:
@@ -174,7 +174,7 @@ def _best(results: Iterator[Relabelling]) -> Relabelling:
     return best
 
 
-def near_input(result: Relabelling) -> Relabelling:
+def near_input(result: AlgorithmResult) -> AlgorithmResult:
     """Choose the global relabelling that leaves most labels as they were in the input.
 
     A method without a fixed pivot leaves it open. This choice makes relabelling idempotent.
@@ -197,7 +197,7 @@ def near_input(result: Relabelling) -> Relabelling:
     return replace(result, **changes)
 
 
-def ecr(z, pivot, n_components: int | None = None) -> Relabelling:
+def ecr(z, pivot, n_components: int | None = None) -> AlgorithmResult:
     """Relabel each draw to agree best with a pivot allocation (equivalence class representatives).
 
     Parameters
@@ -211,7 +211,7 @@ def ecr(z, pivot, n_components: int | None = None) -> Relabelling:
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the number of allocations that differ from the pivot.
 
     Raises
@@ -241,7 +241,7 @@ def ecr(z, pivot, n_components: int | None = None) -> Relabelling:
     permutations, _, objective = kernels.sweep_allocations(
         z, pivot, _identity(len(z), n_components), True, False
     )
-    return Relabelling(
+    return AlgorithmResult(
         permutations,
         objective,
         np.array([objective]),
@@ -258,7 +258,7 @@ def ecr_iterative_1(
     seed: int | np.random.Generator = 0,
     max_sweeps: int = 100,
     progress: bool = False,
-) -> Relabelling:
+) -> AlgorithmResult:
     """Relabel by ECR against a pivot that is re-estimated: each observation's most frequent label.
 
     Parameters
@@ -280,7 +280,7 @@ def ecr_iterative_1(
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the number of allocations that differ from the pivot.
 
     Raises
@@ -339,7 +339,7 @@ def ecr_iterative_1(
             if not converged:
                 permutations, pivot = moved, votes.argmax(axis=1)
         _report(progress, f"ecr_iterative_1, start {name}: {len(trace)} sweeps, {objective:.6g}")
-        return Relabelling(
+        return AlgorithmResult(
             permutations,
             objective,
             np.array(trace),
@@ -453,7 +453,7 @@ def stephens(
     max_sweeps: int = 100,
     tol: float = 1e-6,
     progress: bool = False,
-) -> Relabelling:
+) -> AlgorithmResult:
     """Relabel so that the allocation probabilities agree best (Stephens' algorithm 2).
 
     Parameters
@@ -479,7 +479,7 @@ def stephens(
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the Kullback-Leibler divergence of the relabelled probabilities from their
         mean q, summed over draws and observations.
 
@@ -544,7 +544,7 @@ def stephens(
             permutations = moved
             trace.append(objective)
             _report(progress, f"stephens, start {name}: sweep {len(trace)}, {objective:.6g}")
-        return Relabelling(
+        return AlgorithmResult(
             permutations,
             objective,
             np.array(trace),
@@ -565,7 +565,7 @@ def ecr_iterative_2(
     seed: int | np.random.Generator = 0,
     max_sweeps: int = 100,
     progress: bool = False,
-) -> Relabelling:
+) -> AlgorithmResult:
     """Relabel by ECR against the pivot of the mean relabelled allocation probabilities.
 
     Parameters
@@ -580,7 +580,7 @@ def ecr_iterative_2(
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the number of allocations that differ from the pivot.
 
     Raises
@@ -648,7 +648,7 @@ def ecr_iterative_2(
             trace.append(objective)
             _report(progress, f"ecr_iterative_2, start {name}: sweep {len(trace)}, {objective:.6g}")
         objective, permutations, pivot, q = best
-        return Relabelling(
+        return AlgorithmResult(
             permutations,
             objective,
             np.array(trace),
@@ -673,7 +673,7 @@ def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndar
     return cost
 
 
-def pra(parameters, pivot, standardise: bool = True) -> Relabelling:
+def pra(parameters, pivot, standardise: bool = True) -> AlgorithmResult:
     """Relabel each draw to lie nearest to a pivot (pivotal reordering algorithm).
 
     Parameters
@@ -688,7 +688,7 @@ def pra(parameters, pivot, standardise: bool = True) -> Relabelling:
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the sum of squared distances to the pivot, in the units used. The distance
         falls as the scalar product, which the paper maximises, rises.
 
@@ -739,7 +739,7 @@ def pra(parameters, pivot, standardise: bool = True) -> Relabelling:
             permutations = moved
             trace.append(totals.sum())
             relabelled = apply_permutations(parameters, permutations)
-    return Relabelling(
+    return AlgorithmResult(
         permutations, float(trace[-1]), np.array(trace), converged, "pra", pivot=pivot
     )
 
@@ -753,7 +753,7 @@ def sjw(
     max_sweeps: int = 100,
     tol: float = 1e-6,
     progress: bool = False,
-) -> Relabelling:
+) -> AlgorithmResult:
     """Relabel by the posterior of the permutations (Sperrin, Jaki and Wit's EM algorithm).
 
     Parameters
@@ -781,7 +781,7 @@ def sjw(
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is minus the log of the summed weight of all permutations, exp of the
         complete log likelihood at the expected parameters, summed over the draws. ``parameters``
         holds the expected relabelled parameters.
@@ -870,7 +870,7 @@ def sjw(
         permutations, _, _ = e_step(expected, permutations, uniform)
     theta = expected if weights is None else expected[:, :-1]
     return near_input(
-        Relabelling(
+        AlgorithmResult(
             permutations,
             trace[-1],
             np.array(trace),
@@ -881,7 +881,7 @@ def sjw(
     )
 
 
-def data_based(x, z, n_components: int | None = None) -> Relabelling:
+def data_based(x, z, n_components: int | None = None) -> AlgorithmResult:
     """Relabel by the data that each component holds (Rodriguez and Walker's strategy).
 
     Parameters
@@ -895,7 +895,7 @@ def data_based(x, z, n_components: int | None = None) -> Relabelling:
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is the sum of squared distances of the observations to the centres of their
         components, in units of the components' standard deviations. ``parameters`` holds the
         centres (K, d).
@@ -939,7 +939,7 @@ def data_based(x, z, n_components: int | None = None) -> Relabelling:
     moments = kernels.group_moments(x - lowest, z, n_components)
     permutations, totals = kernels.sweep_data_based(*moments, centre, spread, floor)
     objective = float(totals.sum())
-    return Relabelling(
+    return AlgorithmResult(
         permutations,
         objective,
         np.array([objective]),
@@ -949,7 +949,7 @@ def data_based(x, z, n_components: int | None = None) -> Relabelling:
     )
 
 
-def order(parameters, by: int = 0) -> Relabelling:
+def order(parameters, by: int = 0) -> AlgorithmResult:
     """Sort the components of each draw by one parameter (artificial identifiability constraint).
 
     Parameters
@@ -961,7 +961,7 @@ def order(parameters, by: int = 0) -> Relabelling:
 
     Returns
     -------
-    Relabelling
+    AlgorithmResult
         The objective is 0: nothing is left unsorted.
 
     Raises
@@ -989,4 +989,4 @@ def order(parameters, by: int = 0) -> Relabelling:
     parameters = validation.check_parameters(parameters)
     by = validation.check_by(by, parameters.shape[2])
     permutations = np.argsort(parameters[:, :, by], axis=1, kind="stable")
-    return Relabelling(permutations, 0.0, np.zeros(1), True, "order")
+    return AlgorithmResult(permutations, 0.0, np.zeros(1), True, "order")
