@@ -142,7 +142,7 @@ def speed():
             (
                 "SJW",
                 2.4,
-                lambda: labelswitch.sjw(theta, sz, log_density),
+                lambda: labelswitch.sjw(theta, sz, log_density=log_density),
                 lambda: plain.sjw(theta, sz, log_density, start),
             )
         ],
@@ -172,7 +172,7 @@ def speed():
                 lambda: labelswitch.sjw(
                     parameters,
                     z,
-                    lambda t: stats.norm.logpdf(x[:, None], t[:, 0], np.sqrt(t[:, 1])),
+                    log_density=lambda t: stats.norm.logpdf(x[:, None], t[:, 0], np.sqrt(t[:, 1])),
                 ),
                 None,
             ),

@@ -72,7 +72,9 @@ FREE = {
     ),
     "ecr_iterative_2": lambda mixture: labelswitch.ecr_iterative_2(mixture.z, mixture.p),
     "stephens": lambda mixture: labelswitch.stephens(mixture.p),
-    "sjw": lambda mixture: labelswitch.sjw(mixture.means, mixture.z, mixture.log_density),
+    "sjw": lambda mixture: labelswitch.sjw(
+        mixture.means, mixture.z, log_density=mixture.log_density
+    ),
     "data_based": lambda mixture: labelswitch.data_based(
         mixture.x, mixture.z, n_components=mixture.n_components
     ),
@@ -163,7 +165,7 @@ def test_ecr_iterative_1_finds_the_global_optimum_of_small_problems():
 
         rng = np.random.default_rng(seed)
         starts = [random_permutations(rng, 5, 3) for _ in range(30)]
-        result = labelswitch.ecr_iterative_1(z, 3, starts=["identity", *starts])
+        result = labelswitch.ecr_iterative_1(z, n_components=3, starts=["identity", *starts])
         assert result.objective == disagreement(result.permutations)
         found += result.objective == best_by_brute_force(disagreement, 5, 3)
     assert found >= 7
@@ -295,9 +297,13 @@ def test_sjw_weights_and_their_logarithm_inside_the_density_agree():
     weights = np.random.default_rng(0).dirichlet([5, 5, 5], size=40)
     both = np.stack([mixture.means, weights], axis=2)
     inside = labelswitch.sjw(
-        both, mixture.z, lambda theta: mixture.log_density(theta[:, 0]) + np.log(theta[:, 1])
+        both,
+        mixture.z,
+        log_density=lambda theta: mixture.log_density(theta[:, 0]) + np.log(theta[:, 1]),
     )
-    outside = labelswitch.sjw(mixture.means, mixture.z, mixture.log_density, weights=weights)
+    outside = labelswitch.sjw(
+        mixture.means, mixture.z, log_density=mixture.log_density, weights=weights
+    )
     np.testing.assert_array_equal(inside.permutations, outside.permutations)
     assert inside.objective == pytest.approx(outside.objective)
     np.testing.assert_allclose(inside.parameters[:, :1], outside.parameters)
@@ -306,7 +312,9 @@ def test_sjw_weights_and_their_logarithm_inside_the_density_agree():
 def test_sjw_sampled_permutations_follow_the_seed():
     mixture = Mixture(distance=1.0)
     run = [
-        labelswitch.sjw(mixture.means, mixture.z, mixture.log_density, seed=seed).permutations
+        labelswitch.sjw(
+            mixture.means, mixture.z, log_density=mixture.log_density, seed=seed
+        ).permutations
         for seed in (1, 1, 2)
     ]
     np.testing.assert_array_equal(run[0], run[1])
@@ -438,7 +446,7 @@ def test_labels_stay_as_near_the_input_as_they_can():
     relabelled = labelswitch.apply_permutations(mixture.p, expected, axis=2)
     for result in (second, third):
         np.testing.assert_allclose(result.q, relabelled.mean(axis=0))
-    moments = labelswitch.sjw(mixture.means, mixture.z, mixture.log_density)
+    moments = labelswitch.sjw(mixture.means, mixture.z, log_density=mixture.log_density)
     np.testing.assert_allclose(
         moments.parameters[:, 0],
         labelswitch.apply_permutations(mixture.means, expected).mean(axis=0),
@@ -570,15 +578,31 @@ def log_density(theta):
     ("call", "error", "message"),
     [
         (lambda: labelswitch.ecr(Z + 1, Z[0]), ValueError, "z never has the label 0.*z - 1"),
-        (lambda: labelswitch.ecr(Z + 1, Z[0], 2), ValueError, "z has the label 2.*z - 1"),
+        (
+            lambda: labelswitch.ecr(Z + 1, Z[0], n_components=2),
+            ValueError,
+            "z has the label 2.*z - 1",
+        ),
         (lambda: labelswitch.ecr(Z, Z[0] + 1), ValueError, "pivot has labels from 1 to 2"),
         (lambda: labelswitch.ecr(Z - 1, Z[0]), ValueError, "z has the label -1"),
         (lambda: labelswitch.ecr(Z, Z[0, :2]), ValueError, "pivot has 2 allocations but z has 3"),
         (lambda: labelswitch.ecr(Z[0], Z[0]), ValueError, "z must have shape"),
         (lambda: labelswitch.ecr(Z * 1.0, Z[0]), TypeError, "z must hold integer"),
-        (lambda: labelswitch.ecr(Z, Z[0], 2.0), TypeError, "n_components must be an integer"),
-        (lambda: labelswitch.ecr(Z, Z[0], 0), ValueError, "n_components must be at least 1"),
-        (lambda: labelswitch.ecr(Z, Z[0], 1), ValueError, "z has the label 1 but there are 1"),
+        (
+            lambda: labelswitch.ecr(Z, Z[0], n_components=2.0),
+            TypeError,
+            "n_components must be an integer",
+        ),
+        (
+            lambda: labelswitch.ecr(Z, Z[0], n_components=0),
+            ValueError,
+            "n_components must be at least 1",
+        ),
+        (
+            lambda: labelswitch.ecr(Z, Z[0], n_components=1),
+            ValueError,
+            "z has the label 1 but there are 1",
+        ),
         (lambda: labelswitch.ecr_iterative_1(Z, starts=()), ValueError, "starts is empty"),
         (lambda: labelswitch.ecr_iterative_1(Z, starts="pra"), ValueError, "starts has 'pra'"),
         (lambda: labelswitch.ecr_iterative_1(Z, starts=[Z]), ValueError, "starts must have shape"),
@@ -607,39 +631,45 @@ def log_density(theta):
         (lambda: labelswitch.pra(NAN, PARAMETERS[0]), ValueError, "parameters contains NaN"),
         (lambda: labelswitch.pra(PARAMETERS, NAN[0]), ValueError, "pivot contains NaN"),
         (lambda: labelswitch.pra([0.0], [0.0]), ValueError, "parameters must have shape"),
-        (lambda: labelswitch.order(PARAMETERS, by=1), ValueError, "by is 1 but there are 1"),
-        (lambda: labelswitch.order(PARAMETERS, by="mu"), TypeError, "by must be the index"),
+        (lambda: labelswitch.order(PARAMETERS, index=1), ValueError, "index is 1 but there are 1"),
+        (lambda: labelswitch.order(PARAMETERS, index="mu"), TypeError, "index must be the index"),
         (lambda: labelswitch.data_based([1, 2], Z), ValueError, "x has 2 observations but z has 3"),
         (lambda: labelswitch.data_based([1, 2, np.nan], Z), ValueError, "x contains NaN"),
-        (lambda: labelswitch.sjw(PARAMETERS, Z[:1], log_density), ValueError, "z has 1 draws"),
         (
-            lambda: labelswitch.sjw(PARAMETERS, Z, lambda theta: np.zeros(3)),
+            lambda: labelswitch.sjw(PARAMETERS, Z[:1], log_density=log_density),
+            ValueError,
+            "z has 1 draws",
+        ),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density=lambda theta: np.zeros(3)),
             ValueError,
             "log_density must return",
         ),
         (
-            lambda: labelswitch.sjw(PARAMETERS, Z, lambda theta: np.full((3, 2), np.nan)),
+            lambda: labelswitch.sjw(
+                PARAMETERS, Z, log_density=lambda theta: np.full((3, 2), np.nan)
+            ),
             ValueError,
             "log_density returned NaN",
         ),
         (
-            lambda: labelswitch.sjw(PARAMETERS, Z, log_density, weights=[0.5, 0.5]),
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density=log_density, weights=[0.5, 0.5]),
             ValueError,
             "weights must have shape",
         ),
         (
-            lambda: labelswitch.sjw(PARAMETERS, Z, log_density, weights=PARAMETERS + 1),
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density=log_density, weights=PARAMETERS + 1),
             ValueError,
             "weights must be non-negative and sum to one",
         ),
         (
-            lambda: labelswitch.sjw(np.zeros((2, 13)), Z, log_density, seed=1),
+            lambda: labelswitch.sjw(np.zeros((2, 13)), Z, log_density=log_density, seed=1),
             ValueError,
             "seed samples permutations for at most 12",
         ),
         (lambda: labelswitch.apply_permutations(Z, [[0, 1, 2]]), ValueError, "values has 2 draws"),
-        (lambda: labelswitch.apply_permutations(P, [[0, 1]] * 2, 0), ValueError, "axis is 0"),
-        (lambda: labelswitch.apply_permutations(P, [[1, 2]] * 2, 2), ValueError, "1-based"),
+        (lambda: labelswitch.apply_permutations(P, [[0, 1]] * 2, axis=0), ValueError, "axis is 0"),
+        (lambda: labelswitch.apply_permutations(P, [[1, 2]] * 2, axis=2), ValueError, "1-based"),
         (lambda: labelswitch.apply_to_allocations(Z, [[0, 1]]), ValueError, "z has 2 draws but"),
     ],
 )

@@ -50,8 +50,8 @@ def positive(rng, *shape):
 
 def assert_matches_pymc(model, dt, name="y"):
     """Check that PyMC's log-likelihood is the log-sum over our components and weights."""
-    log_density = labelswitch.component_log_density(model, dt)
-    p = labelswitch.responsibilities(model, dt)
+    log_density = labelswitch.component_log_density(dt, model=model)
+    p = labelswitch.responsibilities(dt, model=model)
     np.testing.assert_allclose(p.sum("component"), 1, rtol=1e-12)
     theirs = pm.compute_log_likelihood(
         dt.copy(), model=model, var_names=[name], extend_inferencedata=False, progressbar=False
@@ -107,7 +107,7 @@ def test_new_observations_through_set_data(rng):
     dt = draws(rng, w=dirichlet(rng, 2), mu=normal(rng, 2))
     with model:
         pm.set_data({"y_data": np.array([-1.0, 0.5])}, coords={"obs": ["a", "b"]})
-    p = labelswitch.responsibilities(model, dt)
+    p = labelswitch.responsibilities(dt, model=model)
     joint = dt.posterior["w"].values[:, :, None, :] * stats.norm.pdf(
         np.array([-1.0, 0.5])[:, None], dt.posterior["mu"].values[:, :, None, :]
     )
@@ -193,7 +193,7 @@ def test_latent_mixture_is_evaluated_at_its_own_draws(rng):
         effect = pm.NormalMixture("effect", w=w, mu=mu, sigma=0.5, shape=4)
         pm.Normal("y", effect, 1, observed=np.zeros(4))
     dt = draws(rng, w=dirichlet(rng, 2), mu=normal(rng, 2), effect=normal(rng, 4))
-    log_density = labelswitch.component_log_density(model, dt)
+    log_density = labelswitch.component_log_density(dt, model=model)
     assert log_density.dims == ("chain", "draw", "effect_dim_0", "component")
     expected = stats.norm.logpdf(
         dt.posterior["effect"].values[..., None], dt.posterior["mu"].values[:, :, None, :], 0.5
@@ -215,28 +215,28 @@ def two_mixtures(rng):
 def test_several_mixtures_need_a_name(two_mixtures):
     model, dt = two_mixtures
     with pytest.raises(ValueError, match="the model has 2 mixtures; name one of 'y', 'v'"):
-        labelswitch.responsibilities(model, dt)
-    assert labelswitch.responsibilities(model, dt, "v").sizes["v_dim_0"] == N - 1
+        labelswitch.responsibilities(dt, model=model)
+    assert labelswitch.responsibilities(dt, model=model, var_name="v").sizes["v_dim_0"] == N - 1
     with pytest.raises(ValueError, match=r"'plain' is not a pm.Mixture"):
-        labelswitch.responsibilities(model, dt, "plain")
+        labelswitch.responsibilities(dt, model=model, var_name="plain")
     with pytest.raises(ValueError, match="no variable 'nowhere'"):
-        labelswitch.responsibilities(model, dt, "nowhere")
+        labelswitch.responsibilities(dt, model=model, var_name="nowhere")
 
 
 def test_chunks_give_the_same_numbers_lazily(two_mixtures):
     model, dt = two_mixtures
-    whole = labelswitch.responsibilities(model, dt, "y")
-    lazy = labelswitch.responsibilities(model, dt, "y", chunks=2)
+    whole = labelswitch.responsibilities(dt, model=model, var_name="y")
+    lazy = labelswitch.responsibilities(dt, model=model, var_name="y", chunks=2)
     assert lazy.chunks[:2] == ((1, 1), (2, 1))
     xr.testing.assert_identical(lazy.compute(), whole)
     with pytest.raises(ValueError, match=r"chunks: .* must be positive, not 0"):
-        labelswitch.responsibilities(model, dt, "y", chunks=0)
+        labelswitch.responsibilities(dt, model=model, var_name="y", chunks=0)
 
 
 def test_chunks_can_be_sent_to_another_process(two_mixtures):
     """Dask's clusters pickle the graph, with the compiled mixture in it."""
     model, dt = two_mixtures
-    lazy = labelswitch.responsibilities(model, dt, "y", chunks=2)
+    lazy = labelswitch.responsibilities(dt, model=model, var_name="y", chunks=2)
     sent = cloudpickle.loads(cloudpickle.dumps(lazy))
     xr.testing.assert_allclose(sent.compute(), lazy.compute(), rtol=1e-12)
 
@@ -246,19 +246,19 @@ def test_models_and_draws_that_do_not_fit(rng, two_mixtures):
     without = dt.copy()
     without["posterior"].dataset = dt["posterior"].to_dataset().drop_vars("mu")
     with pytest.raises(ValueError, match="posterior lacks 'mu'"):
-        labelswitch.responsibilities(model, without, "y")
+        labelswitch.responsibilities(without, model=model, var_name="y")
     with pytest.raises(TypeError, match=r"dt: an xarray.DataTree"):
-        labelswitch.responsibilities(model, dt["posterior"].to_dataset(), "y")
+        labelswitch.responsibilities(dt["posterior"].to_dataset(), model=model, var_name="y")
     with pytest.raises(ValueError, match="no group 'posterior'"):
-        labelswitch.responsibilities(model, xr.DataTree(), "y")
+        labelswitch.responsibilities(xr.DataTree(), model=model, var_name="y")
     with pytest.raises(TypeError, match=r"model: a pm.Model is needed, not str"):
-        labelswitch.responsibilities("model", dt)
+        labelswitch.responsibilities(dt, model="model")
 
     with pm.Model() as sampled_labels:
         z = pm.Bernoulli("z", 0.5, shape=N)
         pm.Normal("y", z, 1, observed=np.zeros(N))
     with pytest.raises(ValueError, match=r"model: it has no pm.Mixture .*allocations="):
-        labelswitch.responsibilities(sampled_labels, dt)
+        labelswitch.responsibilities(dt, model=sampled_labels)
 
 
 def test_an_observation_outside_every_support_is_named():
@@ -267,14 +267,14 @@ def test_an_observation_outside_every_support_is_named():
         pm.Mixture("y", w=[0.5, 0.5], comp_dists=pm.Exponential.dist(rate), observed=[1.0, -1.0])
     dt = az.from_dict({"posterior": {"rate": np.ones((1, 2, 2))}})
     with pytest.raises(ValueError, match=r"observation \[1\] has no finite density"):
-        labelswitch.responsibilities(model, dt)
+        labelswitch.responsibilities(dt, model=model)
 
 
 def test_default_compilation_gives_the_same_numbers(two_mixtures):
     model, dt = two_mixtures
-    interpreted = labelswitch.responsibilities(model, dt, "y")
+    interpreted = labelswitch.responsibilities(dt, model=model, var_name="y")
     with pytensor.config.change_flags(mode="Mode"):
-        compiled = labelswitch.responsibilities(model, dt, "y")
+        compiled = labelswitch.responsibilities(dt, model=model, var_name="y")
     xr.testing.assert_allclose(compiled, interpreted, rtol=1e-12)
 
 

@@ -62,7 +62,7 @@ def clipped(p, eps=1e-6):
 
 @pytest.mark.parametrize(("by", "key"), [(0, "perm.AIC"), (1, "extra.AIC_2"), (2, "extra.AIC_3")])
 def test_order_is_r_aic(reference, by, key):
-    result = labelswitch.order(reference.parameters, by=by)
+    result = labelswitch.order(reference.parameters, index=by)
     np.testing.assert_array_equal(result.permutations, reference.answer(key))
 
 
@@ -185,7 +185,10 @@ def test_sjw_recovers_more_of_the_truth_than_r(reference):
         return stats.norm.logpdf(reference.x[:, np.newaxis], theta[:, 0], np.sqrt(theta[:, 1]))
 
     result = labelswitch.sjw(
-        np.stack([means, variances], axis=2), reference.z, log_density, weights=weights
+        np.stack([means, variances], axis=2),
+        reference.z,
+        log_density=log_density,
+        weights=weights,
     )
     ours = share_equal(result.permutations, reference.true)
     for key in ("SJW", "SJW-INITMAP"):

@@ -122,7 +122,7 @@ OPTIONS = {
 def relabel(dt, method, **changes):
     return labelswitch.relabel(
         dt,
-        method,
+        method=method,
         dim=["component", "component_to"],
         **({"allocations": "z"} | OPTIONS[method] | changes),
     )
@@ -291,7 +291,7 @@ def test_the_default_pivot_is_nearest_to_the_median_not_to_the_mean():
     larger = [10.0, 10.1, 10.2, 10.3, 40.0]  # their median is 10.2, their mean 16.1
     mu = np.array([[[0.0, value] for value in larger]])
     dt = az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["component"]})
-    assert labelswitch.relabel(dt, "pra").result.pivot.ravel().tolist() == [0.0, 10.2]
+    assert labelswitch.relabel(dt, method="pra").result.pivot.ravel().tolist() == [0.0, 10.2]
 
 
 def test_without_allocations_the_most_probable_component_stands_in():
@@ -356,7 +356,7 @@ def test_two_calls_from_a_bad_r_hat_to_a_good_summary(regression):
 @pytest.mark.parametrize("method", ["ecr", "ecr_iterative_1", "ecr_iterative_2", "pra", "sjw"])
 def test_methods_read_what_they_need_from_the_model(regression, method):
     model, dt, mix, _ = regression
-    relabelled = labelswitch.relabel(dt, method, model=model)
+    relabelled = labelswitch.relabel(dt, method=method, model=model)
     global_permutation(mix, relabelled.permutations.values)
 
 
@@ -371,10 +371,10 @@ def test_sjw_from_the_model_equals_sjw_by_hand(regression):
         residual = (y[:, None] - theta[:, 0] * x[:, None]) / sigma
         return -0.5 * residual**2 - np.log(sigma * np.sqrt(2 * np.pi)) + np.log(theta[:, 1])
 
-    theirs = labelswitch.relabel(dt, "sjw", model=model)
-    p = labelswitch.responsibilities(model, dt)
+    theirs = labelswitch.relabel(dt, method="sjw", model=model)
+    p = labelswitch.responsibilities(dt, model=model)
     by_hand = labelswitch.relabel(
-        dt, "sjw", var_names=["slopes", "w"], responsibilities=p, log_density=log_density
+        dt, method="sjw", var_names=["slopes", "w"], responsibilities=p, log_density=log_density
     )
     np.testing.assert_allclose(theirs.result.objective, by_hand.result.objective, rtol=1e-10)
     np.testing.assert_allclose(theirs.result.parameters, by_hand.result.parameters, rtol=1e-10)
@@ -407,7 +407,7 @@ def test_sjw_puts_parameters_back_into_any_axis_of_the_model():
         dims={"mu": ["axis", "component"], "w": ["component"]},
     )
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        relabelled = labelswitch.relabel(dt, "sjw", model=model)
+        relabelled = labelswitch.relabel(dt, method="sjw", model=model)
     g = global_permutation(mix, relabelled.permutations.values)
     np.testing.assert_array_equal(relabelled.dt["posterior"]["mu"], drawn[..., g])
 
@@ -416,63 +416,14 @@ def test_sjw_puts_parameters_back_into_any_axis_of_the_model():
         return -0.5 * squares - np.log(2 * np.pi) + np.log(theta[:, 2])
 
     with pytensor.config.change_flags(mode="FAST_COMPILE"):
-        p = labelswitch.responsibilities(model, dt)
+        p = labelswitch.responsibilities(dt, model=model)
     by_hand = labelswitch.relabel(
-        dt, "sjw", var_names=["mu", "w"], responsibilities=p, log_density=log_density
+        dt, method="sjw", var_names=["mu", "w"], responsibilities=p, log_density=log_density
     )
     np.testing.assert_allclose(relabelled.result.objective, by_hand.result.objective, rtol=1e-10)
     np.testing.assert_allclose(
         relabelled.result.parameters[:, :2], drawn.mean((0, 1)).T[g], atol=1e-6
     )
-
-
-def test_variables_of_single_components_are_named():
-    rng = np.random.default_rng(21)
-    with pm.Model() as model:
-        mu_0, mu_1 = pm.Normal("mu_0", -1), pm.Normal("mu_1", 1)
-        w = pm.Dirichlet("w", np.ones(2))
-        components = [pm.Normal.dist(mu_0, 1), pm.Normal.dist(mu_1, 1)]
-        pm.Mixture("y", w=w, comp_dists=components, observed=[-1.0, 1.0])
-    dt = az.from_dict(
-        {
-            "posterior": {
-                "mu_0": rng.normal(size=(1, 9)),
-                "mu_1": rng.normal(size=(1, 9)),
-                "w": rng.dirichlet([1, 1], size=(1, 9)),
-            }
-        }
-    )
-    with (
-        pytensor.config.change_flags(mode="FAST_COMPILE"),
-        pytest.warns(UserWarning, match=r"mu_0, mu_1: each belongs to some components only"),
-    ):
-        labelswitch.relabel(dt, dim="w_dim_0", model=model)
-
-
-def test_one_cholesky_factor_per_component_is_named():
-    """Variables made in a loop have no dimension of the components, so nothing permutes them."""
-    rng = np.random.default_rng(25)
-    with pm.Model(coords={"component": range(2)}) as model:
-        w = pm.Dirichlet("w", np.ones(2), dims="component")
-        mu = pm.Normal("mu", 0, 3, dims=("component", "axis"), shape=(2, 2))
-        components = []
-        for k in range(2):
-            chol, _, _ = pm.LKJCholeskyCov(f"chol_{k}", n=2, eta=2, sd_dist=pm.HalfNormal.dist(1))
-            components.append(pm.MvNormal.dist(mu=mu[k], chol=chol))
-        pm.Mixture("y", w=w, comp_dists=components, observed=np.array([[-3.0, -3], [3, 3]]))
-    drawn = {
-        "mu": np.array([[-3.0, -3], [3, 3]]) + 0.1 * rng.normal(size=(1, 9, 2, 2)),
-        "w": rng.dirichlet([9, 9], size=(1, 9)),
-        "chol_0": np.tile([1.0, 0, 1], (1, 9, 1)),
-        "chol_1": np.tile([2.0, 0, 2], (1, 9, 1)),
-    }
-    dt = az.from_dict({"posterior": drawn}, dims={"mu": ["component", "axis"], "w": ["component"]})
-    with (
-        pytensor.config.change_flags(mode="FAST_COMPILE"),
-        pytest.warns(UserWarning, match=r"chol_0, chol_1: each belongs to some components only"),
-    ):
-        relabelled = labelswitch.relabel(dt, model=model)
-    assert relabelled.permuted == ("mu", "w")
 
 
 def test_features_of_the_data_do_not_hide_the_parameters_that_carry_them():
@@ -507,7 +458,7 @@ def test_features_of_the_data_do_not_hide_the_parameters_that_carry_them():
         (plain, {"responsibilities": given.assign_coords(coords)}),
         (plain, {"model": model}),
     ):
-        relabelled = labelswitch.relabel(dt, "pra", **told)
+        relabelled = labelswitch.relabel(dt, method="pra", **told)
         global_permutation(mix, relabelled.permutations.values)
         with pytensor.config.change_flags(mode="FAST_COMPILE"):
             assert list(labelswitch.diagnose(dt, **told).table.index) == ["mu", "w"]
@@ -530,9 +481,9 @@ def test_several_mixtures_that_share_their_labels(regression):
     v = np.random.default_rng(27).dirichlet([30, 60], size=(2, 15))
     v = np.take_along_axis(v, mix, axis=-1)
     with_v["posterior"]["v"] = dt["posterior"]["w"].copy(data=v)
-    with pytest.raises(ValueError, match=r"2 mixtures; .*responsibilities\(model, dt, var_name\)"):
-        labelswitch.relabel(with_v, model=model)
-    p = labelswitch.responsibilities(model, with_v, "y")
+    with pytest.raises(ValueError, match=r"2 mixtures; .*responsibilities\(dt, model=model"):
+        labelswitch.relabel(with_v, method="stephens", model=model)
+    p = labelswitch.responsibilities(with_v, model=model, var_name="y")
     diagnosis = labelswitch.diagnose(with_v, model=model, responsibilities=p)
     g = global_permutation(mix, diagnosis.relabelled.permutations.values)
     expected = np.take_along_axis(v, np.argsort(mix, axis=-1), axis=-1)[..., g]
@@ -570,13 +521,13 @@ def test_compare_finds_the_clusters_that_r_finds(name, tolerance):
     pivot = divmod(best, halves["z"].shape[1])
     ours = ["ecr", "ecr_iterative_1", "ecr_iterative_2", "pra", "stephens", "data_based"]
     shared = {"allocations": "z", "responsibilities": "p", "var_names": "theta"}
-    comparison = labelswitch.compare(dt, ours, pivot=pivot, **shared)
+    comparison = labelswitch.compare(dt, methods=ours, pivot=pivot, **shared)
     at = [names.index(method.upper().replace("_", "-")) for method in ours[:-1]]
     at.append(names.index("DATA-BASED"))
     np.testing.assert_allclose(
         comparison["clusters_agreement"], similarity[np.ix_(at, at)], atol=tolerance
     )
-    by_mean = labelswitch.compare(dt, ["ecr", "order"], var_names="mean", allocations="z")
+    by_mean = labelswitch.compare(dt, methods=["ecr", "order"], var_names="mean", allocations="z")
     assert by_mean["clusters_agreement"][0, 1] == pytest.approx(
         similarity[0, names.index("AIC-1")], abs=max(tolerance, 1e-12)
     )
@@ -586,18 +537,24 @@ def test_compare_reports_each_method_and_aligns_labels():
     dt, _, _ = make_draws(np.random.default_rng(22))
     shared = {"var_names": "mu", "dim": ["component", "component_to"]}
     comparison = labelswitch.compare(
-        dt, ["pra", "order"], allocations="z", options={"pra": {"standardise": False}}, **shared
+        dt,
+        methods=["pra", "order"],
+        allocations="z",
+        options={"pra": {"standardise": False}},
+        **shared,
     )
     assert comparison["draws_agreement"].values.tolist() == [[1, 1], [1, 1]]
     assert comparison["clusters_agreement"].values.tolist() == [[1, 1], [1, 1]]
     assert (comparison["clusters"][0] == comparison["clusters"][1]).all()
     assert (comparison["seconds"] > 0).all()
-    direct = labelswitch.relabel(dt, "pra", allocations="z", standardise=False, **shared)
+    direct = labelswitch.relabel(dt, method="pra", allocations="z", standardise=False, **shared)
     assert comparison["objective"][0] == direct.result.objective
     # Without allocations: by responsibilities; with neither: no clusters.
-    by_p = labelswitch.compare(dt, ["order"], allocations=(), responsibilities="p", **shared)
+    by_p = labelswitch.compare(
+        dt, methods=["order"], allocations=(), responsibilities="p", **shared
+    )
     assert (np.diff(by_p["clusters"].values.reshape(-1, 3), axis=0) == 0).all()
-    assert "clusters" not in labelswitch.compare(dt, ["order"], allocations=(), **shared)
+    assert "clusters" not in labelswitch.compare(dt, methods=["order"], allocations=(), **shared)
 
 
 def test_compare_shows_where_methods_differ():
@@ -605,12 +562,12 @@ def test_compare_shows_where_methods_differ():
     rng = np.random.default_rng(23)
     theta = np.stack([rng.normal([-5, 5], 0.1, (1, 400, 2)), rng.normal(size=(1, 400, 2))], -1)
     dt = az.from_dict({"posterior": {"theta": theta}}, dims={"theta": ["component", "axis"]})
-    comparison = labelswitch.compare(dt, ["pra", "order"], options={"order": {"by": 1}})
+    comparison = labelswitch.compare(dt, methods=["pra", "order"], options={"order": {"index": 1}})
     assert 0.5 <= comparison["draws_agreement"][0, 1] < 0.6
     with pytest.raises(ValueError, match=r"methods: different names are needed"):
-        labelswitch.compare(dt, ["pra", "pra"])
+        labelswitch.compare(dt, methods=["pra", "pra"])
     with pytest.raises(TypeError, match=r"pivot: compare takes the labels of a draw"):
-        labelswitch.compare(dt, ["pra"], pivot=np.zeros((2, 2)))
+        labelswitch.compare(dt, methods=["pra"], pivot=np.zeros((2, 2)))
 
 
 def test_draws_agreement_is_the_best_over_all_renamings():
@@ -623,10 +580,10 @@ def test_draws_agreement_is_the_best_over_all_renamings():
         tie = 0.1 * np.argsort(drawn, axis=1)  # so that sorting by axis 0 gives these permutations
         theta = centres + np.stack([tie, np.zeros_like(tie)], axis=-1)
         dt = az.from_dict({"posterior": {"theta": theta[None]}}, dims={"theta": ["component"]})
-        found = labelswitch.compare(dt, ["order", "pra"], options={"order": {"by": 0}})
+        found = labelswitch.compare(dt, methods=["order", "pra"], options={"order": {"index": 0}})
         first, second = (
-            labelswitch.relabel(dt, name, **more).result.permutations
-            for name, more in (("order", {"by": 0}), ("pra", {}))
+            labelswitch.relabel(dt, method=name, **more).result.permutations
+            for name, more in (("order", {"index": 0}), ("pra", {}))
         )
         best = max(
             (first == second[:, list(g)]).all(axis=1).mean()
@@ -637,12 +594,17 @@ def test_draws_agreement_is_the_best_over_all_renamings():
 
 # Errors --------------------------------------------------------------------------------------
 
+DIMS = ["component", "component_to"]
 BAD_INPUT = [
     ({"method": "ESR"}, ValueError, r"method: 'ESR' is unknown. .*ecr, .*stephens, .*order"),
     ({"dim": "cluster"}, ValueError, r"dim: no variable .* 'cluster'. Dimensions: .*component \(3"),
     ({"dim": ["component", "axis"]}, ValueError, r"dim: .* must have the same length"),
     ({"dim": []}, ValueError, r"dim: name at least one"),
-    ({}, ValueError, r"responsibilities: this method needs .* Pass model="),
+    ({"dim": DIMS[:1] * 2}, ValueError, r"dim: .* names a dimension twice"),
+    ({"method": "stephens"}, ValueError, r"responsibilities: this method needs .* Pass model="),
+    ({"method": "pra", "pivot": 0}, TypeError, r"pivot: the labels of a draw as a tuple"),
+    ({"method": "pra", "pivot": [0, 0]}, TypeError, r"pivot: the labels of a draw as a tuple"),
+    ({"responsibilities": "p", "var_names": "mu"}, ValueError, r"var_names: 'stephens' does not"),
     ({"responsibilities": "q"}, ValueError, r"responsibilities: .* no variable 'q'"),
     ({"responsibilities": "mu"}, ValueError, r"p\[0, 0\]"),
     ({"responsibilities": np.ones(3)}, TypeError, r"responsibilities: a name or a DataArray"),
@@ -667,24 +629,26 @@ BAD_INPUT = [
 def test_bad_input_names_the_argument_and_a_remedy(arguments, kind, message):
     dt, _, _ = make_draws(np.random.default_rng(30))
     with pytest.raises(kind, match=message):
-        labelswitch.relabel(dt, **({"allocations": ()} | arguments))
+        labelswitch.relabel(dt, **({"allocations": (), "dim": DIMS} | arguments))
 
 
 def test_one_based_labels_nan_and_other_draws():
     dt, _, _ = make_draws(np.random.default_rng(31))
     dt["posterior"]["z"] = dt["posterior"]["z"] + 1
-    with pytest.raises(ValueError, match=r"allocations: .*They look 1-based: assign 'z' - 1"):
-        labelswitch.relabel(dt, "ecr_iterative_1", allocations="z")
+    with pytest.raises(
+        ValueError, match=r"allocations: .*They look 1-based: assign dt\['posterior'\]\['z'\] = "
+    ):
+        labelswitch.relabel(dt, method="ecr_iterative_1", allocations="z", dim=DIMS)
     p = dt["posterior"]["p"]
     with pytest.raises(ValueError, match=r"responsibilities: their chains or draws differ"):
-        labelswitch.relabel(dt, responsibilities=p.isel(draw=slice(5)), allocations=())
+        labelswitch.relabel(dt, responsibilities=p.isel(draw=slice(5)), allocations=(), dim=DIMS)
     with pytest.raises(ValueError, match=r"responsibilities: it has 2 components, but 'component'"):
-        labelswitch.relabel(dt, responsibilities=p.isel(component=[0, 1]), allocations=())
+        labelswitch.relabel(dt, responsibilities=p.isel(component=[0, 1]), allocations=(), dim=DIMS)
     with pytest.raises(ValueError, match=r"p\[0, 0\] sums to"):
-        labelswitch.relabel(dt, responsibilities=p / 2, allocations=())
+        labelswitch.relabel(dt, responsibilities=p / 2, allocations=(), dim=DIMS)
     dt["posterior"]["mu"].values[1, 2, 0] = np.nan
     with pytest.raises(ValueError, match=r"dt: 'mu' contains NaN"):
-        labelswitch.relabel(dt, "pra", allocations=())
+        labelswitch.relabel(dt, method="pra", allocations=(), dim=DIMS)
     with pytest.raises(TypeError, match=r"dt: an xarray.DataTree"):
         labelswitch.relabel(dt["posterior"].to_dataset())
 
@@ -692,11 +656,11 @@ def test_one_based_labels_nan_and_other_draws():
 def test_unnamed_allocations_and_other_draws_are_not_passed_over_in_silence():
     dt, _, _ = make_draws(np.random.default_rng(32))
     with pytest.warns(UserWarning, match=r"'z' looks like allocations. Pass allocations='z'"):
-        labelswitch.relabel(dt, responsibilities="p")
+        labelswitch.relabel(dt, responsibilities="p", dim=DIMS)
     thinned = dt["posterior_predictive"].to_dataset().isel(draw=slice(None, None, 2))
     dt["posterior_predictive"] = xr.DataTree(thinned)
     with pytest.warns(UserWarning, match=r"group 'posterior_predictive' has other draws"):
-        out = labelswitch.relabel(dt, "order", var_names="mu", allocations="z").dt
+        out = labelswitch.relabel(dt, method="order", var_names="mu", allocations="z", dim=DIMS).dt
     xr.testing.assert_identical(out["posterior_predictive"], dt["posterior_predictive"])
 
 
@@ -726,8 +690,9 @@ def test_automatic_names_of_dimensions(regression):
         }
     )
     with pytest.raises(ValueError, match=r"Dimensions: .*slopes_dim_0 \(2\), w_dim_0 \(2\)"):
-        labelswitch.relabel(unnamed, model=model)
-    relabelled = labelswitch.relabel(unnamed, dim=["slopes_dim_0", "w_dim_0"], model=model)
+        labelswitch.relabel(unnamed, method="pra")
+    relabelled = labelswitch.relabel(unnamed, model=model)
+    assert set(relabelled.dims) == {"slopes_dim_0", "w_dim_0"}
     expected = labelswitch.relabel(dt, model=model)
     for name in ("slopes", "w"):
         np.testing.assert_array_equal(

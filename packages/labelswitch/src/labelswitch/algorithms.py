@@ -44,6 +44,10 @@ class AlgorithmResult:
         The mean relabelled probabilities of ``stephens`` and ``ecr_iterative_2``.
     parameters : (K, J) array or None
         The expected relabelled parameters of ``sjw``; the centres (K, d) of ``data_based``.
+    confidence : (m,) float array or None
+        How sure the permutation of each draw is. For ``sjw`` its probability; for the others how
+        much more the second best permutation costs, in the units of the objective, so that 0 is a
+        tie. None for ``order``, which compares no permutations.
     """
 
     permutations: np.ndarray
@@ -55,6 +59,7 @@ class AlgorithmResult:
     pivot: np.ndarray | None = None
     q: np.ndarray | None = None
     parameters: np.ndarray | None = None
+    confidence: np.ndarray | None = None
 
     def __repr__(self) -> str:
         """Return the result in one line."""
@@ -68,7 +73,7 @@ class AlgorithmResult:
         )
 
 
-def apply_permutations(values, permutations, axis: int = 1) -> np.ndarray:
+def apply_permutations(values, permutations, *, axis: int = 1) -> np.ndarray:
     """Permute the components of every draw.
 
     Parameters
@@ -197,7 +202,7 @@ def near_input(result: AlgorithmResult) -> AlgorithmResult:
     return replace(result, **changes)
 
 
-def ecr(z, pivot, n_components: int | None = None) -> AlgorithmResult:
+def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
     """Relabel each draw to agree best with a pivot allocation (equivalence class representatives).
 
     Parameters
@@ -253,6 +258,7 @@ def ecr(z, pivot, n_components: int | None = None) -> AlgorithmResult:
 
 def ecr_iterative_1(
     z,
+    *,
     n_components: int | None = None,
     starts: str | Sequence = ("identity", "ecr", *["random"] * 8),
     seed: int | np.random.Generator = 0,
@@ -447,6 +453,7 @@ def _start_from_probabilities(probabilities: _Probabilities, name: str, start_se
 
 def stephens(
     p,
+    *,
     eps: float = 0.0,
     starts: str | Sequence = ("identity", "pra", "ecr", "random"),
     seed: int | np.random.Generator = 0,
@@ -561,6 +568,7 @@ def stephens(
 def ecr_iterative_2(
     z,
     p,
+    *,
     starts: str | Sequence = ("identity", "pra", "ecr", "random"),
     seed: int | np.random.Generator = 0,
     max_sweeps: int = 100,
@@ -673,7 +681,7 @@ def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndar
     return cost
 
 
-def pra(parameters, pivot, standardise: bool = True) -> AlgorithmResult:
+def pra(parameters, pivot, *, standardise: bool = True) -> AlgorithmResult:
     """Relabel each draw to lie nearest to a pivot (pivotal reordering algorithm).
 
     Parameters
@@ -747,6 +755,7 @@ def pra(parameters, pivot, standardise: bool = True) -> AlgorithmResult:
 def sjw(
     parameters,
     z,
+    *,
     log_density: Callable[[np.ndarray], np.ndarray],
     weights=None,
     seed: int | np.random.Generator | None = None,
@@ -819,7 +828,9 @@ def sjw(
     >>> x = np.array([-1.1, -0.9, 1.0])
     >>> means = np.array([[-1.0, 1.0], [1.0, -1.0]])
     >>> z = [[0, 0, 1], [1, 1, 0]]
-    >>> result = labelswitch.sjw(means, z, lambda mu: stats.norm.logpdf(x[:, None], mu))
+    >>> result = labelswitch.sjw(
+    ...     means, z, log_density=lambda mu: stats.norm.logpdf(x[:, None], mu)
+    ... )
     >>> result.permutations
     array([[0, 1],
            [1, 0]])
@@ -855,7 +866,7 @@ def sjw(
         table = np.maximum(table, -1e9)
         return kernels.permutation_posterior(table, z, current, uniform, exact)
 
-    permutations = ecr_iterative_1(z, n_components).permutations
+    permutations = ecr_iterative_1(z, n_components=n_components).permutations
     expected = apply_permutations(averaged, permutations).mean(axis=0)
     trace, converged = [], False
     while not converged and len(trace) < max_sweeps:
@@ -881,7 +892,7 @@ def sjw(
     )
 
 
-def data_based(x, z, n_components: int | None = None) -> AlgorithmResult:
+def data_based(x, z, *, n_components: int | None = None) -> AlgorithmResult:
     """Relabel by the data that each component holds (Rodriguez and Walker's strategy).
 
     Parameters
@@ -949,14 +960,14 @@ def data_based(x, z, n_components: int | None = None) -> AlgorithmResult:
     )
 
 
-def order(parameters, by: int = 0) -> AlgorithmResult:
+def order(parameters, *, index: int = 0) -> AlgorithmResult:
     """Sort the components of each draw by one parameter (artificial identifiability constraint).
 
     Parameters
     ----------
     parameters : (m, K, J) or (m, K) array
         Parameters of each component in each draw.
-    by : int
+    index : int
         Index of the parameter to sort by, increasing.
 
     Returns
@@ -967,7 +978,7 @@ def order(parameters, by: int = 0) -> AlgorithmResult:
     Raises
     ------
     TypeError, ValueError
-        If parameters are not finite numbers of that shape, or by is out of range.
+        If parameters are not finite numbers of that shape, or index is out of range.
 
     Notes
     -----
@@ -987,6 +998,6 @@ def order(parameters, by: int = 0) -> AlgorithmResult:
            [0, 1]])
     """
     parameters = validation.check_parameters(parameters)
-    by = validation.check_by(by, parameters.shape[2])
-    permutations = np.argsort(parameters[:, :, by], axis=1, kind="stable")
+    index = validation.check_index(index, parameters.shape[2])
+    permutations = np.argsort(parameters[:, :, index], axis=1, kind="stable")
     return AlgorithmResult(permutations, 0.0, np.zeros(1), True, "order")

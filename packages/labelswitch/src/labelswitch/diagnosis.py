@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from labelswitch.draws import as_tuple, component_variables
+from labelswitch.draws import component_variables
 from labelswitch.mixture import SAMPLE_DIMS
 from labelswitch.relabelling import Relabelled, relabel
 
@@ -189,16 +189,17 @@ def _verdict(table: pd.DataFrame, switches: pd.DataFrame, relabelled: Relabelled
             f"The smallest ESS after relabelling is {ess:.0f}; below {limit} r-hat is itself "
             "unreliable. Run longer chains."
         )
-    if not relabelled.result.converged:
+    if not relabelled.converged:
         sentences.append("The relabelling has not converged: raise max_sweeps.")
     return "\n".join(sentences)
 
 
 def diagnose(
     dt: xr.DataTree,
-    dim: str | Sequence[str] = "component",
-    model: pm.Model | None = None,
+    *,
     method: str | None = None,
+    model: pm.Model | None = None,
+    dim: str | Sequence[str] | None = None,
     **inputs: Any,
 ) -> Diagnosis:
     """Find out whether a bad r-hat is label switching, and whether relabelling repairs it.
@@ -262,12 +263,7 @@ def diagnose(
     >>> diagnosis.switches["labelling"].tolist()
     [(0, 1), (1, 0), (0, 1), (1, 0)]
     """
-    if method is None:
-        if model is not None or inputs.get("responsibilities") is not None:
-            method = "stephens"
-        else:
-            method = "ecr_iterative_1" if as_tuple(inputs.get("allocations")) else "pra"
-    relabelled = relabel(dt, method, dim, model, **inputs)
+    relabelled = relabel(dt, method=method, model=model, dim=dim, **inputs)
     before, after = dt["posterior"].to_dataset(), relabelled.dt["posterior"].to_dataset()
     weights = _weights(before, relabelled.dims)
     rows = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -13,7 +13,6 @@ import xarray as xr
 from labelswitch.mixture import (
     SAMPLE_DIMS,
     compile_mixture,
-    component_specific,
     get_posterior,
     observation_dims,
     posterior_values,
@@ -23,9 +22,20 @@ from labelswitch.mixture import responsibilities as compute_responsibilities
 if TYPE_CHECKING:
     import pymc as pm
 
-# Groups that hold something for each posterior draw. Warm-up and prior draws have coordinates of
-# their own even where the numbers coincide, and unconstrained values cannot be permuted.
-PERMUTED_GROUPS = ("posterior", "posterior_predictive", "predictions")
+# Groups that hold nothing for the draws of the posterior, even where the numbers coincide.
+OTHER_DRAWS = ("prior", "prior_predictive", "observed_data", "constant_data", "predictions_data")
+
+
+def draw_groups(dt: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the groups that may hold something for each posterior draw, the posterior first."""
+    names = ["posterior", *(name for name in dt.children if name != "posterior")]
+    return {
+        name: dt[name].to_dataset()
+        for name in names
+        if name not in OTHER_DRAWS
+        and not name.startswith("warmup")
+        and set(SAMPLE_DIMS) <= set(dt[name].dims)
+    }
 
 
 def as_tuple(names: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -42,9 +52,9 @@ def find_variable(dt: xr.DataTree, name: str, argument: str) -> xr.DataArray:
             f"{argument}: the name of a variable is needed, not {type(name).__name__}. Put an "
             "array into the posterior first: dt['posterior']['z'] = <the DataArray>."
         )
-    for group in PERMUTED_GROUPS:
-        if group in dt.children and name in dt[group].data_vars:
-            return dt[group][name]
+    for dataset in draw_groups(dt).values():
+        if name in dataset.data_vars:
+            return dataset[name]
     raise ValueError(f"{argument}: the posterior has no variable {name!r}.")
 
 
@@ -101,56 +111,52 @@ class Draws:
     def __init__(
         self,
         dt: xr.DataTree,
-        dim: str | Sequence[str],
-        model: pm.Model | None,
-        responsibilities: str | xr.DataArray | None,
-        allocations: str | Sequence[str] | None,
-        var_names: str | Sequence[str] | None,
-        pivot: Any,
-        data: Any,
-        progress: bool,
+        *,
+        dims: Sequence[str],
+        model: pm.Model | None = None,
+        responsibilities: str | xr.DataArray | None = None,
+        allocations: Sequence[str] = (),
+        var_names: Sequence[str] = (),
+        pivot: tuple[int, int] | np.ndarray | None = None,
+        data: str | np.ndarray | None = None,
+        progress: bool = False,
     ) -> None:
         self.dt = dt
         self.model = model
         self.posterior = get_posterior(dt)
-        self.dims = as_tuple(dim)
+        self.dims = tuple(dims)
         self.n_chains = self.posterior.sizes["chain"]
         self.n_draws = self.posterior.sizes["draw"]
-        self.n_components = self._count_components()
-        self.allocation_names = as_tuple(allocations)
-        for name in self.allocation_names:
-            self._check_allocations(name)
-        if allocations is None:
-            self._warn_about_labels()
-        if model is not None:
-            self._warn_about_component_specific()
+        self.allocation_names = tuple(allocations)
         self._responsibilities = responsibilities
-        self._var_names = as_tuple(var_names)
+        self._var_names = tuple(var_names)
         self._pivot = pivot
         self._data = data
         self.progress = progress
+        self.n_components = self._count_components()
+        for name in self.allocation_names:
+            self._check_allocations(name)
 
     # Checks ----------------------------------------------------------------------------------
 
     def _count_components(self) -> int:
-        if not self.dims:
-            raise ValueError("dim: name at least one dimension that indexes components.")
         carried = {
-            name
-            for variable in self.posterior.data_vars.values()
+            name: size
+            for dataset in draw_groups(self.dt).values()
+            for variable in dataset.data_vars.values()
             if set(SAMPLE_DIMS) <= set(variable.dims)
-            for name in variable.dims
+            for name, size in variable.sizes.items()
+            if name not in SAMPLE_DIMS
         }
         absent = [name for name in self.dims if name not in carried]
         if absent:
-            others = {k: v for k, v in self.posterior.sizes.items() if k not in SAMPLE_DIMS}
-            listing = ", ".join(f"{name} ({size})" for name, size in others.items()) or "none"
+            listing = ", ".join(f"{name} ({size})" for name, size in carried.items()) or "none"
             raise ValueError(
                 f"dim: no variable of the posterior has the dimension {absent[0]!r}. Dimensions: "
                 f"{listing}. Give the components named dims in the model, or pass all dimensions "
                 "that index components, such as dim=['mu_dim_0', 'w_dim_0']."
             )
-        sizes = {name: self.posterior.sizes[name] for name in self.dims}
+        sizes = {name: carried[name] for name in self.dims}
         if len(set(sizes.values())) > 1:
             raise ValueError(
                 "dim: dimensions that index components must have the same length; these have "
@@ -163,14 +169,19 @@ class Draws:
         if not self.same_draws(z):
             raise ValueError(f"allocations: {name!r} has other chains or draws than the posterior.")
         if z.dtype.kind not in "iu":
-            raise TypeError(
-                f"allocations: {name!r} holds {z.dtype}, not integer labels. If its values are "
-                f"whole numbers, convert it with .astype(int)."
+            whole = z.dtype.kind == "b" or (z.dtype.kind == "f" and bool((z == z.round()).all()))
+            remedy = (
+                f"Convert it first: dt['posterior'][{name!r}] = "
+                f"dt['posterior'][{name!r}].astype(int)."
+                if whole
+                else "Its values are no whole numbers, so they are no labels."
             )
+            raise TypeError(f"allocations: {name!r} holds {z.dtype}, not integer labels. {remedy}")
         low, high = int(z.min()), int(z.max())
         if low < 0 or high >= self.n_components:
             remedy = (
-                f"They look 1-based: assign {name!r} - 1 first."
+                f"They look 1-based: assign dt['posterior'][{name!r}] = "
+                f"dt['posterior'][{name!r}] - 1 first."
                 if low > 0 and high == self.n_components
                 else f"Is {self.dims[0]!r} the dimension of these components?"
             )
@@ -180,39 +191,55 @@ class Draws:
                 + remedy
             )
 
-    def _warn_about_labels(self) -> None:
-        for name, variable in self.posterior.data_vars.items():
-            if (
-                variable.dtype.kind in "iu"
-                and variable.ndim > len(SAMPLE_DIMS)
-                and not set(self.dims) & set(variable.dims)
-                and variable.size
-                and variable.min() >= 0
-                and variable.max() < self.n_components
-            ):
-                warnings.warn(
-                    f"The integer variable {name!r} looks like allocations. Pass "
-                    f"allocations={name!r} to relabel it too, or allocations=() if it holds no "
-                    "labels.",
-                    UserWarning,
-                    stacklevel=4,
-                )
+    def warn_of_what_stays(self, *, allocations_open: bool, by: str | None) -> None:
+        """Warn by name of what looks as if it carried labels and was not named."""
+        observed = (
+            set(self.dt["observed_data"].data_vars) if "observed_data" in self.dt.children else ()
+        )
+        for dataset in draw_groups(self.dt).values():
+            for name, variable in dataset.data_vars.items():
+                own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
+                if not set(SAMPLE_DIMS) <= set(variable.dims) or not own:
+                    continue
+                if allocations_open and name not in observed and not set(self.dims) & set(own):
+                    self._warn_of_labels(name, variable)
+                twins = [
+                    dim
+                    for dim in own
+                    if dim not in (*self.dims, by) and variable.sizes[dim] == self.n_components
+                ]
+                if twins and self.n_components > 1:
+                    warnings.warn(
+                        f"{name!r} has the dimension {twins[0]!r} of length {self.n_components}, "
+                        f"like {self.dims[0]!r}. If it indexes components too, pass "
+                        f"dim={[*self.dims, *twins]}; otherwise {name!r} is right as it is.",
+                        UserWarning,
+                        stacklevel=4,
+                    )
 
-    def _warn_about_component_specific(self) -> None:
-        names = [
-            name
-            for name in component_specific(self.model)
-            if name in self.posterior and not set(self.dims) & set(self.posterior[name].dims)
-        ]
-        if names:
-            warnings.warn(
-                f"{', '.join(names)}: each belongs to some components only and does not carry "
-                f"{self.dims[0]!r}, so it stays as sampled. Stack such variables, for example with "
-                f"pm.Deterministic or xarray.concat(..., dim={self.dims[0]!r}), and read the "
-                "stacked one.",
-                UserWarning,
-                stacklevel=4,
+    def _warn_of_labels(self, name: str, variable: xr.DataArray) -> None:
+        if variable.dtype.kind not in "iubf" or not variable.size:
+            return
+        if variable.dtype.kind == "f" and not bool((variable == variable.round()).all()):
+            return
+        low, high = float(variable.min()), float(variable.max())
+        one_based = low >= 1 and high == self.n_components
+        if low == high or low < 0 or not (high < self.n_components or one_based):
+            return
+        convert = (
+            ""
+            if variable.dtype.kind in "iu" and not one_based
+            else (
+                f" as integers from 0 (dt['posterior'][{name!r}].astype(int)"
+                f"{' - 1' if one_based else ''})"
             )
+        )
+        warnings.warn(
+            f"The variable {name!r} looks like allocations. Pass allocations={name!r}{convert} to "
+            "relabel it too, or allocations=() if it holds no labels.",
+            UserWarning,
+            stacklevel=5,
+        )
 
     # What the algorithms take ----------------------------------------------------------------
 
@@ -237,7 +264,7 @@ class Draws:
         if p is None:
             source = "model"
             p = compute_responsibilities(
-                self.model, self.dt, dim=self.dims[0], progress=self.progress
+                self.dt, model=self.model, dim=self.dims[0], progress=self.progress
             )
         else:
             p = find_responsibilities(self.dt, p)
@@ -278,7 +305,7 @@ class Draws:
                 "out, pass model=<the PyMC model> or responsibilities=..., and the most probable "
                 "component of each draw is taken."
             )
-        return np.asarray(self.p.argmax(axis=2))
+        return np.asarray(self.p.argmax(axis=2))  # of a Dask array, chunk by chunk
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:
@@ -317,10 +344,13 @@ class Draws:
         columns = []
         for name in self.parameter_names:
             variable = self.posterior[name]
-            if not np.isfinite(variable).all():
+            bad = ~np.isfinite(variable)
+            if bad.any():
+                other = [d for d in variable.dims if d not in SAMPLE_DIMS]
+                n_bad = int(bad.any(other).sum())
                 raise ValueError(
-                    f"dt: {name!r} contains NaN or infinite values. Drop those draws, or name "
-                    "other variables in var_names."
+                    f"dt: {name!r} contains NaN or infinite values in {n_bad} draws. Drop those "
+                    "draws, or name other variables in var_names."
                 )
             dim = next(d for d in variable.dims if d in self.dims)
             columns.append(np.asarray(self.pool(variable, dim)).swapaxes(1, 2))
@@ -358,7 +388,13 @@ class Draws:
         """Return the pivot, as one of these draws or as the caller's array."""
         if self.pivot_is_default or isinstance(self._pivot, tuple):
             return draws[self.pivot_draw]
-        return np.asarray(self._pivot)
+        pivot = np.asarray(self._pivot)
+        if pivot.ndim == 0 or (pivot.shape == (2,) and isinstance(self._pivot, list)):
+            raise TypeError(
+                f"pivot: the labels of a draw as a tuple (chain, draw) or an array are needed, not "
+                f"{self._pivot!r}."
+            )
+        return pivot
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -456,11 +492,24 @@ class Draws:
             for name in SAMPLE_DIMS
         )
 
-    def as_permutations(self, permutations: np.ndarray) -> xr.DataArray:
-        """Give pooled permutations their chains, draws and coordinates back."""
-        shape = (self.n_chains, self.n_draws, self.n_components)
-        dims = (*SAMPLE_DIMS, self.dims[0])
+    @property
+    def observation_coords(self) -> dict[str, tuple[str, np.ndarray]]:
+        """The coordinate of the observations as one of the dimension ``observation``, if any."""
+        names = self.allocation_names[:1]
+        source = find_variable(self.dt, names[0], "allocations") if names else self.responsibilities
+        dims = [name for name in source.dims if name not in (*SAMPLE_DIMS, *self.dims)]
+        if len(dims) != 1 or dims[0] not in source.coords or len(self.allocation_names) > 1:
+            return {}
+        return {"observation": ("observation", source[dims[0]].values)}
+
+    def as_permutations(self, permutations: np.ndarray, by: str | None = None) -> xr.DataArray:
+        """Give pooled permutations their chains, draws (and groups) and coordinates back."""
+        dims = (*SAMPLE_DIMS, *([by] if by else []), self.dims[0])
+        sizes = {**self.posterior.sizes, self.dims[0]: self.n_components}
         coords = {name: self.posterior[name] for name in dims if name in self.posterior.indexes}
         return xr.DataArray(
-            permutations.reshape(shape), dims=dims, coords=coords, name="permutations"
+            permutations.reshape([sizes[name] for name in dims]),
+            dims=dims,
+            coords=coords,
+            name="permutations",
         )

@@ -34,16 +34,27 @@ class CompiledMixture:
     coords: Mapping[str, np.ndarray]
 
 
-def _is_mixture(rv) -> bool:
+def is_mixture(rv) -> bool:
+    """Return whether a random variable is a mixture of components that may exchange their labels.
+
+    A zero-inflated or a hurdle likelihood is a mixture too, but of two unlike distributions: which
+    is the point mass and which the counts is never in doubt.
+    """
     from pymc.distributions.mixture import MixtureRV
 
-    return rv.owner is not None and isinstance(rv.owner.op, MixtureRV)
+    if rv.owner is None or not isinstance(rv.owner.op, MixtureRV):
+        return False
+    components = rv.owner.inputs[2:]
+    return len({type(component.owner.op) for component in components}) == 1
 
 
-def _mixtures(model: pm.Model) -> list:
+def mixtures(model: pm.Model) -> list:
+    """Return the model's observed mixtures or, if there is none, its latent ones."""
     # A mixture may also be a latent variable, as a prior of group effects; data come first.
-    observed = [rv for rv in model.observed_RVs if _is_mixture(rv)]
-    return observed or [rv for rv in model.free_RVs if _is_mixture(rv)]
+    if not hasattr(model, "observed_RVs"):
+        raise TypeError(f"model: a pm.Model is needed, not {type(model).__name__}.")
+    observed = [rv for rv in model.observed_RVs if is_mixture(rv)]
+    return observed or [rv for rv in model.free_RVs if is_mixture(rv)]
 
 
 def _find_mixture(model: pm.Model, var_name: str | None):
@@ -54,63 +65,70 @@ def _find_mixture(model: pm.Model, var_name: str | None):
                 f"Its variables: {', '.join(model.named_vars)}."
             )
         rv = model[var_name]
-        if not _is_mixture(rv):
+        if not is_mixture(rv):
             raise ValueError(
-                f"var_name: {var_name!r} is not a pm.Mixture or pm.NormalMixture whose draws or "
-                "data are complete. A minibatch or missing observations hide the mixture: build "
-                "the model with the complete data."
+                f"var_name: {var_name!r} is not a pm.Mixture or pm.NormalMixture of like "
+                "components whose draws or data are complete. The parts of a zero-inflated or "
+                "hurdle distribution cannot exchange their labels. A minibatch or missing "
+                "observations hide a mixture: build the model with the complete data."
             )
         return rv
 
-    mixtures = _mixtures(model)
-    if not mixtures:
+    found = mixtures(model)
+    if not found:
         raise ValueError(
-            "model: it has no pm.Mixture or pm.NormalMixture. If it samples the allocations as a "
-            "discrete variable, relabel from these: "
-            "relabel(dt, 'ecr_iterative_1', allocations='<name>'). If its likelihood is a "
-            "pm.Potential or a pm.CustomDist, write it as a pm.Mixture, or compute the "
-            "responsibilities yourself and pass them as responsibilities=. A minibatch or missing "
-            "observations hide a mixture: build the model with the complete data."
+            "model: it has no pm.Mixture or pm.NormalMixture of like components. If it samples the "
+            "allocations as a discrete variable, relabel from these: relabel(dt, model=model, "
+            "allocations='<name>'). If its likelihood is a pm.Potential or a pm.CustomDist, write "
+            "it as a pm.Mixture, or compute the responsibilities yourself and pass them as "
+            "responsibilities=. A zero-inflated or hurdle distribution is no such mixture. A "
+            "minibatch or missing observations hide a mixture: build the model with the complete "
+            "data."
         )
-    if len(mixtures) > 1:
+    if len(found) > 1:
         raise ValueError(
-            f"var_name: the model has {len(mixtures)} mixtures; name one of "
-            f"{', '.join(repr(rv.name) for rv in mixtures)}. In relabel, name it so: "
-            "responsibilities=labelswitch.responsibilities(model, dt, var_name). 'sjw' takes "
-            "log_density=<a function of the parameters (K, J) that returns (n, K)> instead."
+            f"var_name: the model has {len(found)} mixtures; name one of "
+            f"{', '.join(repr(rv.name) for rv in found)}. In relabel, name it so: "
+            "responsibilities=labelswitch.responsibilities(dt, model=model, var_name=<name>). "
+            "'sjw' takes log_density=<a function of the parameters (K, J) that returns (n, K)> "
+            "instead."
         )
-    return mixtures[0]
+    return found[0]
 
 
-def compile_mixture(model: pm.Model, var_name: str | None = None) -> CompiledMixture:
-    """Compile the component log-densities and log-weights of one mixture."""
+def mixture_graph(model: pm.Model, mixture) -> tuple:
+    """Return the component log-densities, K last, and the log-weights of a mixture, as graphs.
+
+    The third element is the input for the values of a latent mixture, None for an observed one.
+    """
     import pytensor.tensor as pt
     from pymc import logp
-    from pymc.pytensorf import compile as compile_pymc
-    from pytensor.graph.replace import graph_replace
-    from pytensor.graph.traversal import ancestors
 
-    if not hasattr(model, "observed_RVs"):
-        raise TypeError(f"model: a pm.Model is needed, not {type(model).__name__}.")
-    mixture = _find_mixture(model, var_name)
     _, weights, *components = mixture.owner.inputs
     support_ndim = components[0].owner.op.ndim_supp
-    # A latent mixture is evaluated at its own draws.
-    observed = mixture in model.observed_RVs
-    value = model.rvs_to_values[mixture] if observed else mixture.type(mixture.name)
-
+    latent = None if mixture in model.observed_RVs else mixture.type(mixture.name)
+    value = model.rvs_to_values[mixture] if latent is None else latent
     if len(components) == 1:  # one batched distribution, components along its last batch axis
         log_density = logp(components[0], pt.expand_dims(value, -support_ndim - 1))
     else:
         log_density = pt.stack([logp(component, value) for component in components], axis=-1)
+    return log_density, pt.log(weights), latent
 
-    outputs = [log_density, pt.log(weights)]
+
+def compile_mixture(model: pm.Model, var_name: str | None = None) -> CompiledMixture:
+    """Compile the component log-densities and log-weights of one mixture."""
+    from pymc.pytensorf import compile as compile_pymc
+    from pytensor.graph.replace import graph_replace
+    from pytensor.graph.traversal import ancestors
+
+    mixture = _find_mixture(model, var_name)
+    *outputs, latent = mixture_graph(model, mixture)
     upstream = set(ancestors(outputs))
     read = [rv for rv in model.free_RVs if rv in upstream and rv is not mixture]
     # The posterior holds values on the constrained scale, hence no transforms here.
     inputs = {rv: rv.type(rv.name) for rv in read}
     outputs = graph_replace(outputs, inputs, strict=False)
-    arguments = [*inputs.values(), *([] if observed else [value])]
+    arguments = [*inputs.values(), *([] if latent is None else [latent])]
     function = compile_pymc(arguments, outputs, on_unused_input="ignore")
 
     dims = _observation_dims(model, mixture)
@@ -136,20 +154,7 @@ def _observation_dims(model: pm.Model, mixture) -> tuple[str, ...]:
 
 def observation_dims(model: pm.Model) -> set[str]:
     """Name the dimensions that index the observations of the model's mixtures."""
-    return {dim for mixture in _mixtures(model) for dim in _observation_dims(model, mixture)}
-
-
-def component_specific(model: pm.Model) -> list[str]:
-    """Name the free variables that some components of a mixture read and others do not."""
-    from pytensor.graph.traversal import ancestors
-
-    found = set()
-    for mixture in _mixtures(model):
-        reads = [set(ancestors([component])) for component in mixture.owner.inputs[2:]]
-        for rv in model.free_RVs:
-            if 0 < sum(rv in read for read in reads) < len(reads):
-                found.add(rv.name)
-    return [rv.name for rv in model.free_RVs if rv.name in found]
+    return {dim for mixture in mixtures(model) for dim in _observation_dims(model, mixture)}
 
 
 def posterior_values(mixture: CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:
@@ -183,6 +188,8 @@ def get_posterior(dt: xr.DataTree) -> xr.Dataset:
     absent = [name for name in SAMPLE_DIMS if name not in posterior.dims]
     if absent:
         raise ValueError(f"dt: its posterior has no dimension {' and no dimension '.join(absent)}.")
+    if not all(posterior.sizes[name] for name in SAMPLE_DIMS):
+        raise ValueError(f"dt: its posterior holds no draws: {dict(posterior.sizes)}.")
     return posterior
 
 
@@ -281,10 +288,10 @@ def _lazy(block, chunks: int, n_chains: int, n_draws: int, first: np.ndarray):
 
 
 def component_log_density(
-    model: pm.Model,
     dt: xr.DataTree,
-    var_name: str | None = None,
     *,
+    model: pm.Model,
+    var_name: str | None = None,
     dim: str = "component",
     chunks: int | None = None,
     progress: bool = False,
@@ -297,11 +304,11 @@ def component_log_density(
 
     Parameters
     ----------
+    dt : xarray.DataTree
+        Its group ``posterior`` holds the draws of the model's free variables.
     model : pymc.Model
         The model that the draws come from. Data held in ``pm.Data`` are read as they are at the
         time of the call: after ``pm.set_data`` the result is about the new observations.
-    dt : xarray.DataTree
-        Its group ``posterior`` holds the draws of the model's free variables.
     var_name : str, optional
         The mixture. Needed only if the model has more than one. A latent mixture (a prior, not a
         likelihood) is evaluated at its own draws.
@@ -342,7 +349,7 @@ def component_log_density(
     ...     dims={"w": ["component"], "mu": ["component"]},
     ...     coords={"component": ["a", "b"]},
     ... )
-    >>> density = labelswitch.component_log_density(model, dt)
+    >>> density = labelswitch.component_log_density(dt, model=model)
     >>> density.dims
     ('chain', 'draw', 'obs', 'component')
     >>> density.values[0, 0].round(3)
@@ -362,10 +369,10 @@ def component_log_density(
 
 
 def responsibilities(
-    model: pm.Model,
     dt: xr.DataTree,
-    var_name: str | None = None,
     *,
+    model: pm.Model,
+    var_name: str | None = None,
     dim: str = "component",
     chunks: int | None = None,
     progress: bool = False,
@@ -385,11 +392,11 @@ def responsibilities(
 
     Parameters
     ----------
+    dt : xarray.DataTree
+        Its group ``posterior`` holds the draws of the model's free variables.
     model : pymc.Model
         The model that the draws come from. Data held in ``pm.Data`` are read as they are at the
         time of the call: after ``pm.set_data`` the result is about the new observations.
-    dt : xarray.DataTree
-        Its group ``posterior`` holds the draws of the model's free variables.
     var_name : str, optional
         The mixture. Needed only if the model has more than one. A latent mixture (a prior, not a
         likelihood) is evaluated at its own draws.
@@ -419,7 +426,7 @@ def responsibilities(
     To find a labelling, some observations are enough. This takes every hundredth and never holds
     the others of more than a few chunks::
 
-        p = responsibilities(model, dt, chunks=100)
+        p = responsibilities(dt, model=model, chunks=100)
         p = p.isel(obs=slice(None, None, 100)).compute()
         relabelled = relabel(dt, responsibilities=p)
 
@@ -441,7 +448,7 @@ def responsibilities(
     ...     dims={"w": ["component"], "rate": ["component"]},
     ...     coords={"component": ["a", "b"]},
     ... )
-    >>> labelswitch.responsibilities(model, dt).values[0, 0].round(3)
+    >>> labelswitch.responsibilities(dt, model=model).values[0, 0].round(3)
     array([[1., 0.],
            [0., 1.]])
     """

@@ -12,69 +12,105 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
-from labelswitch import algorithms
-from labelswitch.algorithms import (
-    AlgorithmResult,
-    apply_permutations,
-    apply_to_allocations,
-    near_input,
+from labelswitch import algorithms, validation
+from labelswitch.algorithms import AlgorithmResult, apply_to_allocations, near_input
+from labelswitch.draws import Draws, as_tuple, draw_groups, find_responsibilities
+from labelswitch.exchangeability import (
+    Labels,
+    check_moved,
+    find_labels,
+    move,
+    permute,
+    recompute,
 )
-from labelswitch.draws import PERMUTED_GROUPS, Draws, as_tuple
-from labelswitch.mixture import SAMPLE_DIMS
+from labelswitch.mixture import SAMPLE_DIMS, get_posterior
 
 if TYPE_CHECKING:
     import pymc as pm
 
-# Each method with the arrays that it takes, in the order of its signature.
-_METHODS: dict[str, tuple[Callable[..., AlgorithmResult], tuple[str, ...]]] = {
-    "ecr": (algorithms.ecr, ("allocations", "pivot")),
-    "ecr_iterative_1": (algorithms.ecr_iterative_1, ("allocations",)),
-    "ecr_iterative_2": (algorithms.ecr_iterative_2, ("allocations", "responsibilities")),
-    "stephens": (algorithms.stephens, ("responsibilities",)),
-    "pra": (algorithms.pra, ("parameters", "pivot")),
-    "sjw": (algorithms.sjw, ("parameters", "allocations")),
-    "data_based": (algorithms.data_based, ("data", "allocations")),
-    "order": (algorithms.order, ("parameters",)),
+
+@dataclass(frozen=True)
+class Method:
+    """What the front door has to know about an algorithm.
+
+    Attributes
+    ----------
+    function : callable
+        The array function.
+    inputs : tuple of str
+        The arrays that it takes, in the order of its signature: attributes of `Draws`, or "pivot".
+    counts : bool
+        Whether it has to be told the number of components, which allocations may not show.
+    sweeps : bool
+        Whether it sweeps over the draws until nothing changes, and reports its progress.
+    """
+
+    function: Callable[..., AlgorithmResult]
+    inputs: tuple[str, ...]
+    counts: bool = False
+    sweeps: bool = False
+
+
+METHODS = {
+    "ecr": Method(algorithms.ecr, ("z", "pivot"), counts=True),
+    "ecr_iterative_1": Method(algorithms.ecr_iterative_1, ("z",), counts=True, sweeps=True),
+    "ecr_iterative_2": Method(algorithms.ecr_iterative_2, ("z", "p"), sweeps=True),
+    "stephens": Method(algorithms.stephens, ("p",), sweeps=True),
+    "pra": Method(algorithms.pra, ("parameters", "pivot")),
+    "sjw": Method(algorithms.sjw, ("parameters", "z"), sweeps=True),
+    "data_based": Method(algorithms.data_based, ("x", "z"), counts=True),
+    "order": Method(algorithms.order, ("parameters",)),
 }
-# Where `Draws` keeps each of them.
-_ARRAYS = {"responsibilities": "p", "allocations": "z", "parameters": "parameters", "data": "x"}
-# Methods that need to be told the number of components, which allocations may not show.
-_TAKE_N_COMPONENTS = ("ecr", "ecr_iterative_1", "data_based")
-# Methods that sweep over the draws until nothing changes.
-_TAKE_PROGRESS = ("ecr_iterative_1", "ecr_iterative_2", "stephens", "sjw")
+# The inputs that only some methods read: argument of `relabel`, name in Method.inputs.
+_OPTIONAL = {"data": "x", "pivot": "pivot", "var_names": "parameters"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Relabelled:
     """Draws whose labels agree, and how they were made to agree.
 
     Attributes
     ----------
     dt : xarray.DataTree
-        The draws with every variable that carries the component dimension permuted, and
-        allocations mapped. Everything else is as it was.
+        The draws with every variable that carries labels permuted, and allocations mapped.
+        Everything else is as it was.
     permutations : xarray.DataArray
-        Dimensions chain, draw and the component dimension:
-        ``relabelled[t, j] = original[t, permutations[t, j]]``.
-    result : AlgorithmResult
+        Dimensions chain, draw and the component dimension; with ``by`` the group dimension before
+        the last: ``relabelled[t, j] = original[t, permutations[t, j]]``.
+    method : str
+        Name of the relabelling method, or "permutations" where they were given.
+    result : AlgorithmResult or None
         What the algorithm returned: objective, trace, whether it converged. Its permutations
-        pool the chains: row ``c * n_draws + t`` is draw ``t`` of chain ``c``.
+        pool the chains: row ``c * n_draws + t`` is draw ``t`` of chain ``c``. None where there is
+        not exactly one: with ``by``, or where the permutations were given.
+    confidence : xarray.DataArray or None
+        How sure the permutation of each draw is, dimensions chain, draw (and the groups'): see
+        :class:`AlgorithmResult`. None where the method has no alternative to compare.
+    converged : bool
+        Whether the algorithm stopped by itself, in all groups.
     dims : tuple of str
         The dimensions that index components; the first is that of ``permutations``.
+    by : str or None
+        The dimension of the groups whose labels are independent of each other.
     permuted : tuple of str
         Names of the variables that were permuted or mapped.
+    recomputed : tuple of str
+        Names of the deterministic variables that were computed anew from permuted ones.
+    dropped : tuple of str
+        Names of the variables that the result lacks, because they cannot be permuted.
     """
 
     dt: xr.DataTree
     permutations: xr.DataArray
-    result: AlgorithmResult
+    method: str
+    result: AlgorithmResult | None
+    confidence: xr.DataArray | None
+    converged: bool
     dims: tuple[str, ...]
-    permuted: tuple[str, ...]
-
-    @property
-    def method(self) -> str:
-        """Name of the relabelling method."""
-        return self.result.method
+    by: str | None = None
+    permuted: tuple[str, ...] = ()
+    recomputed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     def apply(self, values: xr.DataArray) -> xr.DataArray:
         """Permute another array of the same draws, such as responsibilities.
@@ -89,166 +125,275 @@ class Relabelled:
         -------
         xarray.DataArray
             The same dimensions, coordinates, attributes and dtype.
+
+        Raises
+        ------
+        ValueError
+            If a dimension is missing, or chains and draws are others.
         """
-        return _permute(values, self.permutations, self.dims)
+        needed = [*SAMPLE_DIMS, *([self.by] if self.by else [])]
+        if not set(self.dims) & set(values.dims) or not set(needed) <= set(values.dims):
+            raise ValueError(
+                f"values: dimensions {', '.join(needed)} and "
+                f"{' or '.join(map(repr, self.dims))} are needed; it has {values.dims}."
+            )
+        return permute(values, self.permutations, self.dims, self.dims[0])
 
     def __repr__(self) -> str:
         """Summarise in a few lines."""
         sizes = self.permutations.sizes
-        n_draws = sizes["chain"] * sizes["draw"]
-        moved = int((self.permutations.values != np.arange(sizes[self.dims[0]])).any(axis=2).sum())
-        result = self.result
-        state = "converged" if result.converged else "NOT converged: raise max_sweeps"
-        if len(result.trace) > 1:
-            state += f" after {len(result.trace)} sweeps"
-        if result.start is not None:
-            state += f", best start {result.start!r}"
-        return "\n".join(
-            [
-                f"<Relabelled by {self.method}>",
-                f"  draws      {sizes['chain']} chains x {sizes['draw']} draws, "
-                f"{sizes[self.dims[0]]} components in {', '.join(map(repr, self.dims))}",
-                f"  moved      {moved} of {n_draws} draws",
-                f"  permuted   {', '.join(self.permuted)}",
-                f"  objective  {result.objective:.6g} ({state})",
-                "  see        .dt, .permutations, .result, .apply(values)",
-            ]
-        )
+        identity = np.arange(sizes[self.dims[0]])
+        n_moved = int((self.permutations.values != identity).any(axis=-1).sum())
+        n_all = self.permutations.size // len(identity)
+        groups = f" x {sizes[self.by]} groups" if self.by else ""
+        state = "converged" if self.converged else "NOT converged: raise max_sweeps"
+        lines = [
+            f"<Relabelled by {self.method}>",
+            f"  draws      {sizes['chain']} chains x {sizes['draw']} draws{groups}, "
+            f"{len(identity)} components in {', '.join(map(repr, self.dims))}",
+            f"  moved      {n_moved} of {n_all} draws",
+            f"  permuted   {', '.join(self.permuted)}",
+        ]
+        for name in ("recomputed", "dropped"):
+            if getattr(self, name):
+                lines.append(f"  {name:<10} {', '.join(getattr(self, name))}")
+        if self.result is not None:
+            if len(self.result.trace) > 1:
+                state += f" after {len(self.result.trace)} sweeps"
+            if self.result.start is not None:
+                state += f", best start {self.result.start!r}"
+            lines.append(f"  objective  {self.result.objective:.6g} ({state})")
+        return "\n".join([*lines, "  see        .dt, .permutations, .confidence, .apply(values)"])
 
 
-def _permute(values: xr.DataArray, permutations: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    """Permute every axis of values that indexes components, with the permutation of its draw."""
-
-    def kernel(block: np.ndarray, by: np.ndarray) -> np.ndarray:
-        # block (chain, draw, ..., K); by (chain, draw, [1, ...] K)
-        n_components = block.shape[-1]
-        pooled = block.reshape(block.shape[0] * block.shape[1], -1, n_components)
-        by = by.reshape(len(pooled), n_components)
-        return apply_permutations(pooled, by, axis=2).reshape(block.shape)
-
-    present = [name for name in dims if name in values.dims]
-    if not present or not set(SAMPLE_DIMS) <= set(values.dims):
-        raise ValueError(
-            f"values: dimensions chain, draw and {' or '.join(map(repr, dims))} are needed; "
-            f"it has {values.dims}."
-        )
-    out = values.transpose(*SAMPLE_DIMS, ...)
-    for name in present:
-        by = permutations.drop_vars(dims[0], errors="ignore").rename({dims[0]: name})
-        # Chunks of responsibilities never cut through components, so a block is whole.
-        out = xr.apply_ufunc(
-            kernel,
-            out,
-            by,
-            input_core_dims=[[name], [name]],
-            output_core_dims=[[name]],
-            dask="parallelized",
-            output_dtypes=[values.dtype],
-            join="exact",
-            keep_attrs="override",
-        )
-    # Take only the numbers from the calculation: coordinates, attributes, encoding stay.
-    return values.copy(data=out.transpose(*values.dims).data)
+def _method(name: str) -> Method:
+    if name not in METHODS:
+        raise ValueError(f"method: {name!r} is unknown. Choose one of {', '.join(METHODS)}.")
+    return METHODS[name]
 
 
-def _method(name: str) -> tuple[Callable[..., AlgorithmResult], tuple[str, ...]]:
-    if name not in _METHODS:
-        raise ValueError(f"method: {name!r} is unknown. Choose one of {', '.join(_METHODS)}.")
-    return _METHODS[name]
-
-
-def _run(draws: Draws, method: str, options: dict[str, Any]) -> AlgorithmResult:
+def _run(draws: Draws, name: str, options: dict[str, Any]) -> AlgorithmResult:
     """Run one method on the arrays that it takes."""
-    function, inputs = _method(method)
+    method = _method(name)
     arguments: list[Any] = []
-    for name in inputs:
+    for needed in method.inputs:
         arguments.append(
-            draws.pivot_for(arguments[0]) if name == "pivot" else getattr(draws, _ARRAYS[name])
+            draws.pivot_for(arguments[0]) if needed == "pivot" else getattr(draws, needed)
         )
-    if method in _TAKE_N_COMPONENTS:
+    if method.counts:
         options = {"n_components": draws.n_components} | options
-    if method in _TAKE_PROGRESS:
+    if method.sweeps:
         options = {"progress": draws.progress} | options
-    if method == "sjw":
+    if name == "sjw":
         if "log_density" not in options:
             # The model's function includes the weights, batched or not.
             options = {"log_density": draws.log_density()} | options
         if isinstance(options.get("weights"), str):
             options = options | {"weights": draws.weights(options["weights"])}
-    if method == "order" and "by" not in options and arguments[0].shape[2] > 1:
+    if name == "order" and "index" not in options and arguments[0].shape[2] > 1:
         raise ValueError(
             f"var_names: 'order' sorts by one value of each component, but "
             f"{', '.join(draws.parameter_names)} hold {arguments[0].shape[2]}. Name one variable, "
-            "or pass by=<the index of one value>."
+            "or pass index=<the index of one value>."
         )
     try:
-        result = function(*arguments, **options)
+        result = method.function(*arguments, **options)
     except (TypeError, ValueError) as error:
         error.add_note(
-            f"While relabelling by {method!r}: p stands for the responsibilities, z for the "
+            f"While relabelling by {name!r}: p stands for the responsibilities, z for the "
             "allocations, x for the data, parameters for the variables in var_names."
         )
         raise
-    if "pivot" in inputs and draws.pivot_is_default:
+    if "pivot" in method.inputs and draws.pivot_is_default:
         # The labels of a pivot that nobody chose mean nothing, so leave them open as well.
         permutations = near_input(replace(result, pivot=None)).permutations
         order = permutations[draws.pivot_draw]
-        pivot = result.pivot[order] if method == "pra" else np.argsort(order)[result.pivot]
+        pivot = result.pivot[order] if name == "pra" else np.argsort(order)[result.pivot]
         result = replace(result, permutations=permutations, pivot=pivot)
     return result
 
 
-def _relabelled(draws: Draws, result: AlgorithmResult) -> Relabelled:
-    """Permute everything that carries the component dimensions."""
-    permutations = draws.as_permutations(result.permutations)
-    out = draws.dt.copy()
+def default_method(
+    model: pm.Model | None,
+    responsibilities: str | xr.DataArray | None,
+    allocations: Sequence[str],
+) -> str:
+    """Return the method that uses most of what is there."""
+    from labelswitch.mixture import mixtures
+
+    if responsibilities is not None or (model is not None and len(mixtures(model)) == 1):
+        return "stephens"
+    return "ecr_iterative_1" if allocations else "pra"
+
+
+def _find(
+    dt: xr.DataTree,
+    model: pm.Model | None,
+    dim: str | Sequence[str] | None,
+    allocations: str | Sequence[str] | None,
+    responsibilities: str | xr.DataArray | None,
+) -> Labels:
+    """Say what carries labels: from the model, or from what the caller names."""
+    posterior = get_posterior(dt)
+    dims = as_tuple(dim)
+    if len(set(dims)) < len(dims):
+        raise ValueError(f"dim: {list(dims)} names a dimension twice.")
+    names = None if allocations is None else as_tuple(allocations)
+    if model is not None:
+        labels = find_labels(model, posterior, dims=dims, allocations=names)
+        extra = (labels.allocations if names is None else names,)[0]
+        first = [*dims, *(["component"] if "component" in labels.dims else [])]
+        ordered = tuple(dict.fromkeys([*first, *labels.dims]))
+        if not ordered:
+            ordered = _dims_of(responsibilities, dt) or ("component",)
+        return replace(labels, dims=ordered, allocations=tuple(extra))
+    if dim is not None and not dims:
+        raise ValueError("dim: name at least one dimension that indexes components.")
+    return Labels(dims=dims or ("component",), allocations=names or ())
+
+
+def _dims_of(p: str | xr.DataArray | None, dt: xr.DataTree) -> tuple[str, ...]:
+    return () if p is None else find_responsibilities(dt, p).dims[-1:]
+
+
+def _relabelled(
+    draws: Draws,
+    labels: Labels,
+    permutations: xr.DataArray,
+    by: str | None,
+    open_ends: tuple[bool, bool],
+) -> dict[str, Any]:
+    """Permute everything that carries labels, and check the result against the model."""
+    dt, model, dim = draws.dt, draws.model, labels.dims[0]
+    if open_ends[0]:
+        draws.warn_of_what_stays(allocations_open=open_ends[1], by=by)
+    out = dt.copy()
     permuted: list[str] = []
-    for group in PERMUTED_GROUPS:
-        if group not in out.children:
+    moved = (permutations.values != np.arange(permutations.sizes[dim])).any(axis=-1)
+    moved = moved.reshape(*moved.shape[:2], -1).any(axis=2)
+    recomputed, dropped = (), ()
+    for group, dataset in draw_groups(dt).items():
+        if group == "unconstrained_posterior":
+            if moved.any():
+                warnings.warn(
+                    "The group 'unconstrained_posterior' cannot be relabelled, so the result lacks "
+                    "it.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                del out[group]
             continue
-        dataset = draws.dt[group].to_dataset()
-        changed = {
-            name: variable
-            for name, variable in dataset.data_vars.items()
-            if set(SAMPLE_DIMS) <= set(variable.dims)
-            and (set(draws.dims) & set(variable.dims) or name in draws.allocation_names)
-        }
-        if changed and not draws.same_draws(dataset):
-            warnings.warn(
-                f"The group {group!r} has other draws than the posterior, so "
-                f"{', '.join(map(repr, changed))} in it stay as they were.",
-                UserWarning,
-                stacklevel=3,
-            )
+        aligned = all(
+            dataset.sizes[name] == permutations.sizes[name]
+            and dataset.get_index(name).equals(permutations.get_index(name))
+            for name in SAMPLE_DIMS
+        )
+        if not aligned:
+            stay = [
+                name
+                for name, variable in dataset.data_vars.items()
+                if set(labels.dims) & set(variable.dims) or name in labels.allocations
+            ]
+            if stay:
+                warnings.warn(
+                    f"The group {group!r} has other draws than the posterior, so "
+                    f"{', '.join(map(repr, stay))} in it stay as they were.",
+                    UserWarning,
+                    stacklevel=4,
+                )
             continue
-        for name, variable in changed.items():
-            if name in draws.allocation_names:
-                variable = _map_allocations(variable, draws.pool(variable), result)
-            if set(draws.dims) & set(variable.dims):
-                variable = _permute(variable, permutations, draws.dims)
-            changed[name] = variable
+        changed = move(dataset, permutations, labels, dim)
         permuted += [name for name in changed if name not in permuted]
-        out[group].dataset = dataset.assign(changed)
-    return Relabelled(out, permutations, result, draws.dims, tuple(permuted))
+        dataset = dataset.assign(changed)
+        if group == "posterior" and model is not None and moved.any():
+            dropped = tuple(name for name in labels.dropped if name in dataset)
+            if labels.recomputed:
+                dataset = dataset.assign(recompute(model, dataset, labels.recomputed, moved))
+                recomputed = labels.recomputed
+            before = dt["posterior"].to_dataset()
+            check_moved(model, labels, before, dataset, moved)
+            if dropped:
+                warnings.warn(
+                    f"{', '.join(map(repr, dropped))} cannot be permuted, so the result lacks it. "
+                    "The relabelled components give the same density to the data. Their prior was "
+                    "not compared: under stick-breaking the order of the weights has a prior of "
+                    "its own.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                dataset = dataset.drop_vars(dropped)
+        out[group].dataset = dataset
+    return {
+        "dt": out,
+        "permuted": tuple(permuted),
+        "recomputed": recomputed,
+        "dropped": dropped,
+    }
 
 
-def _map_allocations(
-    variable: xr.DataArray, pooled: np.ndarray, result: AlgorithmResult
-) -> xr.DataArray:
-    ordered = variable.transpose(*SAMPLE_DIMS, ...)
-    mapped = apply_to_allocations(pooled, result.permutations).astype(variable.dtype)
-    return ordered.copy(data=mapped.reshape(ordered.shape)).transpose(*variable.dims)
+def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None) -> xr.DataArray:
+    """Check the caller's own permutations, and give them dimensions and coordinates."""
+    n_groups = draws.posterior.sizes[by] if by else 1
+    template = draws.as_permutations(
+        np.zeros((draws.n_chains * draws.n_draws * n_groups, draws.n_components), np.intp), by
+    )
+    if isinstance(permutations, xr.DataArray):
+        if set(permutations.dims) != set(template.dims):
+            raise ValueError(
+                f"permutations: dimensions {template.dims} are needed; it has {permutations.dims}."
+            )
+        permutations = permutations.transpose(*template.dims).values
+    permutations = np.asarray(permutations)
+    if permutations.shape != template.shape:
+        raise ValueError(
+            f"permutations: shape {template.shape} {template.dims} is needed; it has "
+            f"{permutations.shape}."
+        )
+    flat = permutations.reshape(-1, draws.n_components)
+    flat = validation.check_permutations(flat, None, None, "permutations")
+    return template.copy(data=flat.reshape(template.shape))
+
+
+def _by_group(dt: xr.DataTree, by: str, labels: Labels) -> list[xr.DataTree]:
+    """Split the draws into trees of one group each."""
+    posterior = get_posterior(dt)
+    if not isinstance(by, str) or by not in posterior.dims or by in SAMPLE_DIMS + labels.dims:
+        others = [d for d in posterior.dims if d not in SAMPLE_DIMS + labels.dims]
+        raise ValueError(
+            f"by: a dimension of groups is needed, not {by!r}. Dimensions: "
+            f"{', '.join(others) or 'none'}."
+        )
+    for name, variable in posterior.data_vars.items():
+        if set(labels.dims) & set(variable.dims) and by not in variable.dims:
+            raise ValueError(
+                f"by: {name!r} carries {labels.dims[0]!r} but not {by!r}, so its labels are shared "
+                "by all groups and cannot be permuted group by group. Leave by out."
+            )
+    for name in labels.allocations:
+        if by not in dt["posterior"][name].dims:
+            raise ValueError(f"by: the allocations {name!r} lack the dimension {by!r}.")
+    trees = []
+    for index in range(posterior.sizes[by]):
+        groups = {name: dt[name].to_dataset() for name in dt.children}
+        groups = {
+            name: dataset.isel({by: index}) if by in dataset.dims else dataset
+            for name, dataset in groups.items()
+        }
+        trees.append(xr.DataTree.from_dict(groups))
+    return trees
 
 
 def relabel(
     dt: xr.DataTree,
-    method: str = "stephens",
-    dim: str | Sequence[str] = "component",
-    model: pm.Model | None = None,
     *,
+    method: str | None = None,
+    model: pm.Model | None = None,
+    dim: str | Sequence[str] | None = None,
+    by: str | None = None,
     responsibilities: str | xr.DataArray | None = None,
     allocations: str | Sequence[str] | None = None,
     var_names: str | Sequence[str] | None = None,
+    permutations: np.ndarray | xr.DataArray | None = None,
     pivot: tuple[int, int] | np.ndarray | None = None,
     data: str | np.ndarray | None = None,
     progress: bool = False,
@@ -257,34 +402,48 @@ def relabel(
     """Undo the label switching in the draws of a mixture model.
 
     The chains are pooled, one permutation of the components is found for each draw, and every
-    variable that carries ``dim`` is permuted with it. The input is not changed.
+    variable that carries labels is permuted with it. A relabelled draw is the same point of the
+    posterior under other names; with ``model`` this is checked, and a draw that would be another
+    point raises. The input is not changed.
 
     Parameters
     ----------
     dt : xarray.DataTree
         Draws with a group ``posterior`` and the dimensions chain and draw, as ``pm.sample``
         returns them or ArviZ reads them.
-    method : str, default "stephens"
-        One of the eight of the table below.
-    dim : str or sequence of str, default "component"
-        The dimension that indexes the components. Several, if several do: both axes of a
-        transition matrix, ``["state", "next_state"]``, or the automatic names of variables
-        without dims, ``["mu_dim_0", "w_dim_0"]``.
+    method : str, optional
+        One of the eight of the table below. By default ``stephens`` with responsibilities or a
+        model with one mixture, ``ecr_iterative_1`` with allocations, and ``pra`` with neither.
     model : pymc.Model, optional
         The model that the draws come from. What a method needs is read from its mixture:
-        responsibilities, most probable allocations, component densities.
+        responsibilities, most probable allocations, component densities. It also says which
+        dimensions index components, and judges the result: the log posterior of moved draws must
+        be what it was.
+    dim : str or sequence of str, optional
+        The dimensions that index the components. With ``model`` they are found. Without it
+        "component" by default; several, if several do: both axes of a transition matrix,
+        ``["state", "next_state"]``, or the automatic names of variables without dims,
+        ``["mu_dim_0", "w_dim_0"]``.
+    by : str, optional
+        A dimension of groups whose labels are independent of each other, such as a mixture for
+        each school. One permutation is found for each draw and group. All that is read must have
+        this dimension.
     responsibilities : str or xarray.DataArray, optional
         P(z | y) at each draw, as a variable of the posterior or an array with dimensions chain,
-        draw, those of the observations, and ``dim``. It takes the place of ``model``, for draws
-        that do not come from PyMC, or for :func:`responsibilities` with ``chunks``.
+        draw, those of the observations, and ``dim``. For draws that do not come from PyMC, or for
+        :func:`responsibilities` with ``chunks``.
     allocations : str or sequence of str, optional
         Integer variables that hold sampled labels 0, ..., K - 1. The methods that need
-        allocations read them, and every method maps them to the new labels. Without it the most
-        probable component at each draw stands in for a sampled allocation.
+        allocations read them, and every method maps them to the new labels, in all groups of these
+        draws. With ``model`` they are found. Without sampled ones the most probable component at
+        each draw stands in. ``()`` says that there are none.
     var_names : str or sequence of str, optional
         Parameters that the methods ``pra``, ``sjw`` and ``order`` read. By default all that carry
         ``dim`` and have no dimension of the observations (those of the model's mixture, the
         responsibilities or the allocations).
+    permutations : numpy.ndarray or xarray.DataArray, optional
+        Permutations of your own, (chain, draw, component), with ``by`` (chain, draw, group,
+        component): ``relabelled[t, j] = original[t, permutations[t, j]]``. No method is run.
     pivot : tuple or numpy.ndarray, optional
         For ``ecr`` and ``pra``: the draw to which the others are aligned, as its labels
         (chain, draw), or an array: allocations (n,) for ``ecr``, parameters (K, J) for ``pra``.
@@ -296,7 +455,7 @@ def relabel(
         Write a line for each chain evaluated and each sweep to the standard error stream.
     **options
         Passed to the array function of the method, for instance ``starts`` and ``seed``,
-        ``by`` for ``order``, or ``log_density`` for ``sjw`` without a model.
+        ``index`` for ``order``, or ``log_density`` for ``sjw`` without a model.
 
     Returns
     -------
@@ -306,19 +465,21 @@ def relabel(
     Raises
     ------
     ValueError
-        If the method is unknown, no variable has ``dim``, the numbers of components disagree,
-        labels are not 0, ..., K - 1, values are NaN, the method lacks an input, or an input is
-        given that the method does not use.
+        If a relabelled draw would not be the same point of the posterior (with ``model``): a
+        variable that carries labels cannot be permuted, priors differ between the components, or a
+        transform orders them. If the method is unknown, no variable has ``dim``, the numbers of
+        components disagree, labels are not 0, ..., K - 1, values are NaN, the method lacks an
+        input, or an input is given that the method does not use.
     TypeError
         If ``dt`` is no DataTree or an input is of the wrong type.
 
     Warns
     -----
     UserWarning
-        If the posterior holds what looks like allocations that were not named, or a variable that
-        belongs to some components only without carrying ``dim``, such as one Cholesky factor per
-        component. Such a variable stays as sampled, so the model must not be evaluated at the
-        relabelled draws.
+        Without ``model``: if a variable looks like allocations and was not named, or has a further
+        dimension as long as ``dim``. With it: if a variable was dropped that cannot be permuted but
+        follows from permuted ones, such as the sticks behind the weights. If a group has other
+        draws than the posterior, or holds unconstrained values.
 
     See Also
     --------
@@ -344,8 +505,12 @@ def relabel(
     it. Otherwise labels are chosen so that most stay where they were: draws that have not switched
     come back unchanged.
 
-    The groups ``posterior_predictive`` and ``predictions`` are permuted as well where they carry
-    ``dim`` and have the same chains and draws. All other groups are kept as they are.
+    All groups with the posterior's chains and draws are permuted where they carry ``dim``, so
+    component-wise arrays in ``log_likelihood`` and ``posterior_predictive`` as well.
+
+    Deterministic variables of ``model`` that neither follow the permutation nor ignore it are
+    computed anew. Variables of which each component of a listed mixture has its own, such as one
+    Cholesky factor per component, exchange their values.
 
     Examples
     --------
@@ -359,31 +524,110 @@ def relabel(
     >>> dt = az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["component"]})
     >>> az.rhat(dt)["mu"].values.round(1) > 1.5
     array([ True,  True])
-    >>> relabelled = labelswitch.relabel(dt, "pra")
+    >>> relabelled = labelswitch.relabel(dt, method="pra")
     >>> relabelled.permutations.mean("draw").values
     array([[0., 1.],
            [1., 0.]])
     >>> az.rhat(relabelled.dt)["mu"].values.round(1)
     array([1., 1.])
     """
-    inputs = _method(method)[1]
-    used = {"data": "data" in inputs, "pivot": "pivot" in inputs}
-    for name, value in {"data": data, "pivot": pivot}.items():
-        if value is not None and not used[name]:
-            users = [key for key, (_, needs) in _METHODS.items() if name in needs]
+    labels = _find(dt, model, dim, allocations, responsibilities)
+    shared = {
+        "dims": labels.dims,
+        "model": model,
+        "allocations": labels.allocations,
+        "var_names": as_tuple(var_names),
+        "data": data,
+        "progress": progress,
+    }
+    draws = Draws(dt, responsibilities=responsibilities, pivot=pivot, **shared)
+    trees = [] if by is None else _by_group(dt, by, labels)
+    open_ends = model is None, allocations is None
+    if permutations is not None:
+        unused = {
+            "method": method,
+            "responsibilities": responsibilities,
+            "pivot": pivot,
+            "data": data,
+            "var_names": var_names,
+            **options,
+        }
+        for name, value in unused.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name}: permutations are given, so it is not used. Leave it out."
+                )
+        found = _given(permutations, draws, by)
+        return Relabelled(
+            permutations=found,
+            method="permutations",
+            result=None,
+            confidence=None,
+            converged=True,
+            dims=labels.dims,
+            by=by,
+            **_relabelled(draws, labels, found, by, open_ends),
+        )
+    method = method or default_method(model, responsibilities, labels.allocations)
+    _check_use(method, {"data": data, "pivot": pivot, "var_names": var_names})
+    if by is None:
+        results = [_run(draws, method, options)]
+    else:
+        p = draws.responsibilities if "p" in _method(method).inputs else None
+        if p is not None and by not in p.dims:
+            raise ValueError(
+                f"by: the responsibilities lack the dimension {by!r}; they have {p.dims}."
+            )
+        results = [
+            _run(
+                Draws(
+                    tree,
+                    responsibilities=None if p is None else p.isel({by: index}),
+                    pivot=pivot,
+                    **shared,
+                ),
+                method,
+                options,
+            )
+            for index, tree in enumerate(trees)
+        ]
+    # Draws of all chains, then groups.
+    stacked = np.stack([result.permutations for result in results], axis=1)
+    found = draws.as_permutations(stacked.reshape(-1, draws.n_components), by)
+    sure = [result.confidence for result in results]
+    confidence = None
+    if all(item is not None for item in sure):
+        like = found.isel({labels.dims[0]: 0}, drop=True)
+        confidence = like.copy(data=np.stack(sure, axis=1).reshape(like.shape))
+        confidence = confidence.rename("confidence")
+    return Relabelled(
+        permutations=found,
+        method=method,
+        result=results[0] if by is None else None,
+        confidence=confidence,
+        converged=all(result.converged for result in results),
+        dims=labels.dims,
+        by=by,
+        **_relabelled(draws, labels, found, by, open_ends),
+    )
+
+
+def _check_use(method: str, given: dict[str, Any]) -> None:
+    """Refuse an input that the method does not read."""
+    for name, value in given.items():
+        if value is not None and _OPTIONAL[name] not in _method(method).inputs:
+            users = [key for key, item in METHODS.items() if _OPTIONAL[name] in item.inputs]
             raise ValueError(
                 f"{name}: {method!r} does not use it. Leave it out, or use {' or '.join(users)}."
             )
-    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data, progress)
-    return _relabelled(draws, _run(draws, method, options))
 
 
 def compare(
     dt: xr.DataTree,
-    methods: Sequence[str],
-    dim: str | Sequence[str] = "component",
-    model: pm.Model | None = None,
     *,
+    methods: Sequence[str],
+    model: pm.Model | None = None,
+    dim: str | Sequence[str] | None = None,
     responsibilities: str | xr.DataArray | None = None,
     allocations: str | Sequence[str] | None = None,
     var_names: str | Sequence[str] | None = None,
@@ -441,7 +685,9 @@ def compare(
     >>> z = np.repeat([0, 1], 5) ^ rng.integers(2, size=(1, 50, 1))
     >>> mu = np.where(z[..., :1] == 0, [-2.0, 2.0], [2.0, -2.0]) + rng.normal(size=(1, 50, 2)) / 9
     >>> dt = az.from_dict({"posterior": {"mu": mu, "z": z}}, dims={"mu": ["component"]})
-    >>> comparison = labelswitch.compare(dt, ["ecr", "pra", "order"], allocations="z")
+    >>> comparison = labelswitch.compare(
+    ...     dt, methods=["ecr", "pra", "order"], allocations="z"
+    ... )
     >>> comparison["draws_agreement"].values
     array([[1., 1., 1.],
            [1., 1., 1.],
@@ -452,14 +698,25 @@ def compare(
     methods = as_tuple(methods)
     if not methods or len(set(methods)) < len(methods):
         raise ValueError(f"methods: different names are needed, not {list(methods)}.")
-    inputs = {name: _method(name)[1] for name in methods}
+    needs = {name: _method(name).inputs for name in methods}
     if pivot is not None and not isinstance(pivot, tuple):
         raise TypeError("pivot: compare takes the labels of a draw, (chain, draw).")
-    draws = Draws(dt, dim, model, responsibilities, allocations, var_names, pivot, data, progress)
+    labels = _find(dt, model, dim, allocations, responsibilities)
+    draws = Draws(
+        dt,
+        dims=labels.dims,
+        model=model,
+        responsibilities=responsibilities,
+        allocations=labels.allocations,
+        var_names=as_tuple(var_names),
+        pivot=pivot,
+        data=data,
+        progress=progress,
+    )
     results, seconds = [], []
-    for name, needs in inputs.items():
-        for shared in {"allocations", "responsibilities"} & set(needs):
-            getattr(draws, _ARRAYS[shared])  # made here, so that no method's time includes it
+    for name, inputs in needs.items():
+        for shared in {"z", "p"} & set(inputs):
+            getattr(draws, shared)  # made here, so that no method's time includes it
         start = time.perf_counter()
         results.append(_run(draws, name, (options or {}).get(name, {})))
         seconds.append(time.perf_counter() - start)
@@ -486,7 +743,7 @@ def compare(
         [[float((a == _aligned(a, b, k)).mean()) for b in clusters] for a in clusters],
     )
     comparison["clusters"] = (("algorithm", "observation"), np.array(clusters))
-    return comparison
+    return comparison.assign_coords(draws.observation_coords)
 
 
 def _clusters(draws: Draws, result: AlgorithmResult) -> np.ndarray:
@@ -498,7 +755,7 @@ def _clusters(draws: Draws, result: AlgorithmResult) -> np.ndarray:
         return counts.argmax(axis=1)
     p = draws.responsibilities
     dim = next(name for name in draws.dims if name in p.dims)
-    relabelled = _permute(p, draws.as_permutations(result.permutations), draws.dims)
+    relabelled = permute(p, draws.as_permutations(result.permutations), draws.dims, draws.dims[0])
     return relabelled.mean(SAMPLE_DIMS).transpose(..., dim).values.reshape(-1, k).argmax(axis=1)
 
 

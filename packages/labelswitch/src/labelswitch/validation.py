@@ -194,14 +194,14 @@ def check_parameter_pivot(pivot, parameters: np.ndarray) -> np.ndarray:
     return pivot
 
 
-def check_by(by, n_parameters: int) -> int:
+def check_index(index, n_parameters: int) -> int:
     """Return the index of the parameter to order by."""
     try:
-        index = operator.index(by)
+        index = operator.index(index)
     except TypeError:
-        raise TypeError(f"by must be the index of a parameter, not {by!r}.") from None
+        raise TypeError(f"index must be the index of a parameter, not {index!r}.") from None
     if not -n_parameters <= index < n_parameters:
-        raise ValueError(f"by is {by} but there are {n_parameters} parameters; count from 0.")
+        raise ValueError(f"index is {index} but there are {n_parameters} parameters; count from 0.")
     return index
 
 

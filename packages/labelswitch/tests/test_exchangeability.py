@@ -1,0 +1,546 @@
+"""A relabelled draw is the same point of the posterior under other names, or the call raises."""
+
+import arviz as az
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+from pytensor.graph.replace import graph_replace
+from scipy import stats
+
+import labelswitch
+
+LEAD = (2, 12)
+N = 24
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation():
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        yield
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(40)
+
+
+def data(rng, size):
+    """Rows around 0, 10, 20, ... with unit noise."""
+    return 10.0 * (np.arange(N) % size) + rng.normal(size=N)
+
+
+def mixing(rng, size):
+    return rng.permuted(np.tile(np.arange(size), (*LEAD, 1)), axis=-1)
+
+
+def gather(values, mix, axis=2):
+    index = np.expand_dims(mix, tuple(range(3, values.ndim)))
+    return np.take_along_axis(values, np.moveaxis(index, 2, axis), axis=axis)
+
+
+def drawn(rng, size):
+    """Means and weights of separated components."""
+    mu = 10.0 * np.arange(size) + 0.3 * rng.normal(size=(*LEAD, size))
+    return mu, rng.dirichlet(20.0 + 10 * np.arange(size), size=LEAD)
+
+
+def tree(model=None, dims=None, **posterior):
+    return az.from_dict({"posterior": posterior}, dims=dims or {})
+
+
+def assert_same_points(model, before, after):
+    """Each draw of after has the log posterior that it has in before, by PyMC's own function."""
+    inputs = {rv.name: rv.type(rv.name) for rv in model.free_RVs}
+    values = {}
+    for rv in model.free_RVs:
+        transform, value = model.rvs_to_transforms[rv], inputs[rv.name]
+        if transform is not None:
+            value = transform.forward(value, *rv.owner.inputs)
+        values[model.rvs_to_values[rv]] = value
+    graph = graph_replace(model.logp(jacobian=False), values, strict=False)
+    function = pytensor.function(list(inputs.values()), graph, on_unused_input="ignore")
+    for chain, draw in np.ndindex(*LEAD):
+        first, second = (
+            float(function(*[dt.posterior[name].values[chain, draw] for name in inputs]))
+            for dt in (before, after)
+        )
+        assert np.isfinite(first)
+        assert second == pytest.approx(first, rel=1e-9)
+
+
+# The dimensions are found -----------------------------------------------------------------------
+
+
+def test_dimensions_without_names_are_found(rng):
+    """The usual newcomer: mu_dim_0, w_dim_0; a feature of the same length stays where it is."""
+    mu, w = drawn(rng, 3)
+    mix = mixing(rng, 3)
+    with pm.Model() as model:
+        weights = pm.Dirichlet("w", np.ones(3))
+        means = pm.Normal("mu", 0, 20, shape=3)
+        pm.Normal("seasons", 0, 1, shape=3)  # has nothing to do with the mixture
+        pm.Deterministic("double", 2 * means)
+        pm.Deterministic("ascending", pt.sort(means))
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 3))
+    seasons = rng.normal(size=(*LEAD, 3))
+    mixed = gather(mu, mix)
+    dt = tree(
+        mu=mixed, w=gather(w, mix), seasons=seasons, double=2 * mixed, ascending=np.sort(mixed)
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.dims) == {"mu_dim_0", "w_dim_0", "double_dim_0"}
+    assert set(relabelled.permuted) == {"mu", "w", "double"}
+    g = np.take_along_axis(mix, relabelled.permutations.values, axis=-1)[0, 0]
+    np.testing.assert_array_equal(relabelled.dt.posterior["mu"], mu[..., g])
+    np.testing.assert_array_equal(relabelled.dt.posterior["double"], 2 * mu[..., g])
+    np.testing.assert_array_equal(relabelled.dt.posterior["seasons"], seasons)
+    np.testing.assert_array_equal(relabelled.dt.posterior["ascending"], np.sort(mixed))
+    assert_same_points(model, dt, relabelled.dt)
+
+
+def test_an_incomplete_dim_is_refused_with_a_model(rng):
+    mu, w = drawn(rng, 2)
+    mix = mixing(rng, 2)
+    with pm.Model() as model:
+        weights = pm.Dirichlet("w", np.ones(2))
+        means = pm.Normal("mu", 0, 20, shape=2)
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    dt = tree(mu=gather(mu, mix), w=gather(w, mix))
+    for call in (labelswitch.relabel, labelswitch.diagnose):
+        with pytest.raises(ValueError, match=r"dim: labels are carried by .* half of a draw"):
+            call(dt, model=model, dim="mu_dim_0")
+
+
+def test_a_further_dimension_of_that_length_warns_without_a_model(rng):
+    mu, w = drawn(rng, 2)
+    dt = tree(mu=mu, w=w)
+    with pytest.warns(UserWarning, match=r"'w' has the dimension 'w_dim_0' of length 2"):
+        relabelled = labelswitch.relabel(dt, method="pra", dim="mu_dim_0")
+    assert relabelled.permuted == ("mu",)
+
+
+def test_a_feature_as_long_as_the_components_is_not_one(rng):
+    """Two components in the plane: mu (component, axis), and y tells the axes apart."""
+    centres = np.array([[0.0, 5.0], [10.0, -5.0]])
+    y = centres[np.arange(N) % 2] + rng.normal(size=(N, 2))
+    mix = mixing(rng, 2)
+    mu = centres + 0.2 * rng.normal(size=(*LEAD, 2, 2))
+    w = rng.dirichlet([20, 40], size=LEAD)
+    with pm.Model() as model:
+        weights = pm.Dirichlet("w", np.ones(2))
+        means = pm.Normal("mu", 0, 10, shape=(2, 2))
+        pm.Mixture("y", w=weights, comp_dists=pm.MvNormal.dist(means, np.eye(2)), observed=y)
+    dt = tree(mu=gather(mu, mix), w=gather(w, mix))
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.dims) == {"mu_dim_0", "w_dim_0"}
+    assert_same_points(model, dt, relabelled.dt)
+
+
+def hidden_markov(y, size=2):
+    """Build a hidden Markov model with its states summed out by the forward recursion."""
+    with pm.Model(coords={"state": range(size), "next_state": range(size)}) as model:
+        start = pm.Dirichlet("start", np.ones(size), dims="state")
+        transition = pm.Dirichlet("transition", np.ones((size, size)), dims=("state", "next_state"))
+        mu = pm.Normal("mu", 0, 20, dims="state")
+        density = pm.logp(pm.Normal.dist(mu, 1), y[:, None])
+        forward = pt.log(start) + density[0]
+        for row in range(1, len(y)):
+            forward = pt.logsumexp(forward[:, None] + pt.log(transition), axis=0) + density[row]
+        pm.Potential("likelihood", pt.logsumexp(forward))
+    return model
+
+
+def test_both_axes_of_a_transition_matrix_are_found(rng):
+    y = data(rng, 2)[:8]
+    model = hidden_markov(y)
+    mix = mixing(rng, 2)
+    mu, start = drawn(rng, 2)
+    transition = rng.dirichlet([3, 1], size=(*LEAD, 2))
+    mixed = gather(gather(transition, mix), mix, axis=3)
+    dt = tree(
+        mu=gather(mu, mix),
+        start=gather(start, mix),
+        transition=mixed,
+        dims={"mu": ["state"], "start": ["state"], "transition": ["state", "next_state"]},
+    )
+    relabelled = labelswitch.relabel(dt, model=model, method="order", var_names="mu")
+    assert set(relabelled.dims) == {"state", "next_state"}
+    np.testing.assert_array_equal(relabelled.dt.posterior["transition"], transition)
+    assert_same_points(model, dt, relabelled.dt)
+    with pytest.raises(ValueError, match=r"dim: labels are carried by 'state', 'next_state'"):
+        labelswitch.relabel(dt, model=model, dim="state", method="order", var_names="mu")
+
+
+# Variables that cannot be permuted ----------------------------------------------------------------
+
+
+def sticks(b):
+    left = pt.concatenate([pt.ones(1), pt.cumprod(1 - b)])
+    return pt.concatenate([b, pt.ones(1)]) * left
+
+
+def softmax(logits):
+    return pm.math.softmax(pt.concatenate([pt.zeros(1), logits]))
+
+
+@pytest.mark.parametrize(
+    ("name", "prior", "build"),
+    [
+        ("b", lambda name: pm.Beta(name, 1, 2, shape=2), sticks),
+        ("logits", lambda name: pm.Normal(name, 0, 1, shape=2), softmax),
+    ],
+)
+def test_what_stands_behind_the_weights_is_dropped(rng, name, prior, build):
+    mu, _ = drawn(rng, 3)
+    mix = mixing(rng, 3)
+    with pm.Model(coords={"component": range(3)}) as model:
+        w = pm.Deterministic("w", build(prior(name)), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=means, sigma=1.0, observed=data(rng, 3))
+    hidden = rng.uniform(0.2, 0.8, size=(*LEAD, 2))
+    value = pt.vector("value")
+    weights = pytensor.function([value], build(value))
+    w = np.array([[weights(draw) for draw in chain] for chain in hidden])
+    dt = tree(
+        mu=gather(mu, mix), w=w, dims={"mu": ["component"], "w": ["component"]}, **{name: hidden}
+    )
+    p = labelswitch.responsibilities(dt, model=model)
+    with pytest.warns(UserWarning, match=rf"'{name}' cannot be permuted, so the result lacks it"):
+        relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.dropped == (name,)
+    assert name not in relabelled.dt.posterior
+    assert set(relabelled.permuted) == {"mu", "w"}
+    # The components, evaluated from what is left, are those that move.
+    posterior = relabelled.dt.posterior
+    y = model["y"].owner and model.rvs_to_values[model["y"]].eval()
+    by_hand = posterior["w"].values[:, :, None] * stats.norm.pdf(
+        y[:, None], posterior["mu"].values[:, :, None], 1
+    )
+    by_hand /= by_hand.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(relabelled.apply(p), by_hand, atol=1e-12)
+
+
+def test_weights_that_are_not_stored_are_asked_for(rng):
+    mu, _ = drawn(rng, 3)
+    with pm.Model(coords={"component": range(3)}) as model:
+        w = sticks(pm.Beta("b", 1, 2, shape=2))
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=means, sigma=1.0, observed=data(rng, 3))
+    dt = tree(mu=mu, b=rng.uniform(size=(*LEAD, 2)), dims={"mu": ["component"]})
+    with pytest.raises(ValueError, match=r"'b' with 3 - 1 elements cannot be permuted. Store"):
+        labelswitch.relabel(dt, model=model)
+
+
+def test_one_cholesky_factor_per_component_changes_places(rng):
+    """Variables made in a loop: each component has its own, and they exchange their values."""
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 10, dims=("component", "axis"), shape=(2, 2))
+        components = []
+        for k in range(2):
+            chol, _, _ = pm.LKJCholeskyCov(f"chol_{k}", n=2, eta=2, sd_dist=pm.HalfNormal.dist(1))
+            components.append(pm.MvNormal.dist(mu=mu[k], chol=chol))
+        y = np.array([[-3.0, -3], [-2, -3], [3, 3], [2, 4]])
+        pm.Mixture("y", w=w, comp_dists=components, observed=y)
+    mix = np.tile([0, 1], (*LEAD, 1))
+    mix[1] = [1, 0]
+    means = np.array([[-3.0, -3], [3, 3]]) + 0.1 * rng.normal(size=(*LEAD, 2, 2))
+    factors = np.array([[1.0, 0, 1], [2.0, 0.5, 2]]) + 0.01 * rng.random(size=(*LEAD, 2, 3))
+    mixed = gather(factors, mix)
+    dt = tree(
+        mu=gather(means, mix),
+        w=gather(rng.dirichlet([9, 18], size=LEAD), mix),
+        chol_0=mixed[:, :, 0],
+        chol_1=mixed[:, :, 1],
+        dims={"mu": ["component", "axis"], "w": ["component"]},
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"mu", "w", "chol_0", "chol_1"}
+    for k in range(2):
+        np.testing.assert_array_equal(relabelled.dt.posterior[f"chol_{k}"], factors[:, :, k])
+    assert_same_points(model, dt, relabelled.dt)
+
+
+def test_a_variable_of_one_component_only_is_named(rng):
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu_0 = pm.Normal("mu_0", 0, 10)
+        components = [pm.Normal.dist(mu_0, 1), pm.Normal.dist(5.0, 1)]
+        pm.Mixture("y", w=w, comp_dists=components, observed=data(rng, 2))
+    dt = tree(mu_0=rng.normal(size=LEAD), w=rng.dirichlet([1, 1], size=LEAD))
+    with pytest.raises(ValueError, match=r"'mu_0': not one element for each component"):
+        labelswitch.relabel(dt, model=model)
+
+
+# Labels that have a meaning -----------------------------------------------------------------------
+
+
+def test_priors_that_differ_give_labels_a_meaning(rng):
+    mu, w = drawn(rng, 2)
+    mix = mixing(rng, 2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", [0.0, 10.0], 20, dims="component")
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    dims = {"mu": ["component"], "w": ["component"]}
+    dt = tree(mu=gather(mu, mix), w=gather(w, mix), dims=dims)
+    with pytest.raises(ValueError, match=r"the priors of 'mu' differ .* have a meaning already"):
+        labelswitch.relabel(dt, model=model)
+    # Draws that stay where they are need no permission.
+    stays = labelswitch.relabel(tree(mu=mu, w=w, dims=dims), model=model)
+    assert (stays.permutations == [0, 1]).all()
+
+
+def test_fixed_weights_that_differ_give_labels_a_meaning(rng):
+    mu, _ = drawn(rng, 2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=[0.3, 0.7], mu=means, sigma=1.0, observed=data(rng, 2))
+    dt = tree(mu=gather(mu, mixing(rng, 2)), dims={"mu": ["component"]})
+    with pytest.raises(ValueError, match=r"fixed weights"):
+        labelswitch.relabel(dt, model=model)
+
+
+def test_an_ordered_transform_gives_labels_a_meaning(rng):
+    mu, w = drawn(rng, 2)
+    ordered = pm.distributions.transforms.ordered
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component", transform=ordered)
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    dims = {"mu": ["component"], "w": ["component"]}
+    dt = tree(mu=mu, w=w, dims=dims)
+    assert (labelswitch.relabel(dt, model=model).permutations == [0, 1]).all()
+    exchange = np.tile([1, 0], (*LEAD, 1))
+    with pytest.raises(ValueError, match=r"'mu' has an ordered transform"):
+        labelswitch.relabel(dt, model=model, permutations=exchange)
+
+
+def test_zero_inflation_is_no_mixture_of_the_user_s_components(rng):
+    """The components are those of rate[z]; the zeros are of another family."""
+    y = rng.poisson(5, size=N)
+    mix = mixing(rng, 2)
+    with pm.Model(coords={"component": range(2), "obs": range(N)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        z = pm.Categorical("z", p=w, dims="obs")
+        rate = pm.Exponential("rate", 0.1, dims="component")
+        pm.ZeroInflatedPoisson("y", psi=0.9, mu=rate[z], observed=y, dims="obs")
+    rates = np.array([2.0, 9.0]) + 0.1 * rng.normal(size=(*LEAD, 2))
+    truth = np.arange(N) % 2
+    labels = np.argsort(mix, axis=-1)[..., truth]
+    dt = tree(
+        w=gather(rng.dirichlet([9, 19], size=LEAD), mix),
+        rate=gather(rates, mix),
+        z=labels,
+        dims={"w": ["component"], "rate": ["component"], "z": ["obs"]},
+    )
+    assert labelswitch.diagnose(dt, model=model).relabelled.method == "ecr_iterative_1"
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"w", "rate", "z"}
+    g = np.take_along_axis(mix, relabelled.permutations.values, axis=-1)[0, 0]
+    np.testing.assert_array_equal(relabelled.dt.posterior["rate"], rates[..., g])
+    assert_same_points(model, dt, relabelled.dt)
+    with pytest.raises(ValueError, match=r"model: it has no pm.Mixture .* like components"):
+        labelswitch.responsibilities(dt, model=model)
+
+
+def test_a_mixture_of_zero_inflated_components_is_one(rng):
+    y = rng.poisson(5, size=N)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        rate = pm.Exponential("rate", 0.1, dims="component")
+        components = pm.ZeroInflatedPoisson.dist(psi=0.9, mu=rate)
+        pm.Mixture("y", w=w, comp_dists=components, observed=y)
+    mix = mixing(rng, 2)
+    rates = np.array([2.0, 9.0]) + 0.1 * rng.normal(size=(*LEAD, 2))
+    dt = tree(
+        w=gather(rng.dirichlet([9, 19], size=LEAD), mix),
+        rate=gather(rates, mix),
+        dims={"w": ["component"], "rate": ["component"]},
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert_same_points(model, dt, relabelled.dt)
+
+
+# Several mixtures, groups, allocations ------------------------------------------------------------
+
+
+def test_two_mixtures_with_labels_of_their_own_are_told_apart(rng):
+    mu, w = drawn(rng, 2)
+    with pm.Model() as model:
+        for name in ("a", "b"):
+            weights = pm.Dirichlet(f"w_{name}", np.ones(2), dims=None)
+            means = pm.Normal(f"mu_{name}", 0, 20, shape=2)
+            pm.NormalMixture(name, w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    one, two = mixing(rng, 2), mixing(rng, 2)
+    dt = tree(mu_a=gather(mu, one), w_a=gather(w, one), mu_b=gather(mu, two), w_b=gather(w, two))
+    with pytest.raises(ValueError, match=r"several kinds of components .* in a second call"):
+        labelswitch.relabel(dt, model=model, method="pra")
+    p = labelswitch.responsibilities(dt, model=model, var_name="b", dim="mu_b_dim_0")
+    relabelled = labelswitch.relabel(
+        dt, model=model, dim=["mu_b_dim_0", "w_b_dim_0"], responsibilities=p
+    )
+    assert set(relabelled.permuted) == {"mu_b", "w_b"}
+    assert_same_points(model, dt, relabelled.dt)
+
+
+def test_labels_independent_by_group(rng):
+    """A mixture for each of three schools, each with labels of its own."""
+    centres = np.array([0.0, 10.0])
+    groups, n = 3, 20
+    z = np.arange(n) % 2
+    y = centres[z] + rng.normal(size=(groups, n))
+    with pm.Model(coords={"school": range(3), "component": range(2), "pupil": range(n)}) as model:
+        w = pm.Dirichlet("w", np.ones((groups, 2)), dims=("school", "component"))
+        mu = pm.Normal("mu", 0, 10, dims=("school", "component"))
+        pm.NormalMixture(
+            "y",
+            w=w[:, None, :],
+            mu=mu[:, None, :],
+            sigma=1.0,
+            observed=y,
+            dims=("school", "pupil"),
+        )
+    mix = rng.permuted(np.tile(np.arange(2), (*LEAD, groups, 1)), axis=-1)
+    means = centres + 0.3 * rng.normal(size=(*LEAD, groups, 2))
+    weights = rng.dirichlet([20, 40], size=(*LEAD, groups))
+    dt = tree(
+        mu=np.take_along_axis(means, mix, axis=-1),
+        w=np.take_along_axis(weights, mix, axis=-1),
+        dims={"mu": ["school", "component"], "w": ["school", "component"]},
+    )
+    for more in ({"model": model}, {"method": "pra"}):
+        relabelled = labelswitch.relabel(dt, by="school", **more)
+        assert relabelled.permutations.dims == ("chain", "draw", "school", "component")
+        composed = np.take_along_axis(mix, relabelled.permutations.values, axis=-1)
+        assert (composed == composed[:1, :1]).all()
+        np.testing.assert_array_equal(
+            relabelled.dt.posterior["mu"], np.take_along_axis(means, composed, axis=-1)
+        )
+        assert_same_points(model, dt, relabelled.dt)
+    # One permutation for all schools cannot do it.
+    together = labelswitch.relabel(dt, method="pra")
+    assert az.rhat(together.dt)["mu"].max() > 1.05
+    with pytest.raises(ValueError, match=r"by: a dimension of groups is needed, not 'class'"):
+        labelswitch.relabel(dt, by="class", method="pra")
+    shared = dt.copy()
+    shared["posterior"]["v"] = dt["posterior"]["w"].isel(school=0, drop=True)
+    with pytest.raises(ValueError, match=r"by: 'v' carries 'component' but not 'school'"):
+        labelswitch.relabel(shared, by="school", method="pra")
+
+
+def test_one_s_own_permutations(rng):
+    mu, w = drawn(rng, 3)
+    mix = mixing(rng, 3)
+    dims = {"mu": ["component"], "w": ["component"]}
+    dt = tree(mu=gather(mu, mix), w=gather(w, mix), dims=dims)
+    back = np.argsort(mix, axis=-1)
+    relabelled = labelswitch.relabel(dt, permutations=back)
+    np.testing.assert_array_equal(relabelled.dt.posterior["mu"], mu)
+    assert relabelled.method == "permutations"
+    assert relabelled.result is None
+    labelled = relabelled.permutations.transpose("draw", "component", "chain")
+    again = labelswitch.relabel(dt, permutations=labelled)
+    xr.testing.assert_identical(again.dt, relabelled.dt)
+    for permutations, message in (
+        (back[:, :5], r"permutations: shape \(2, 12, 3\)"),
+        (back + 1, r"permutations must be a permutation of 0, ..., 2"),
+        (labelled.rename(draw="step"), r"permutations: dimensions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            labelswitch.relabel(dt, permutations=permutations)
+    with pytest.raises(ValueError, match=r"method: permutations are given, so it is not used"):
+        labelswitch.relabel(dt, permutations=back, method="pra")
+
+
+def test_labels_are_mapped_in_every_group(rng):
+    mu, _ = drawn(rng, 3)
+    mix = mixing(rng, 3)
+    z = np.argsort(mix, axis=-1)[..., np.arange(N) % 3]
+    groups = {
+        "posterior": {"mu": gather(mu, mix)},
+        "posterior_predictive": {"z": z.astype(np.int8)},
+        "log_likelihood": {"by_component": gather(mu, mix) - 1},
+        "prior": {"mu": mu},
+    }
+    dims = {"mu": ["component"], "z": ["obs"], "by_component": ["component"]}
+    dt = az.from_dict(groups, dims=dims)
+    dt["warmup_posterior"] = dt["prior"]
+    with pytest.warns(UserWarning, match=r"'z' looks like allocations"):
+        labelswitch.relabel(dt, method="pra")
+    relabelled = labelswitch.relabel(dt, method="pra", allocations="z")
+    out = relabelled.dt
+    g = np.take_along_axis(mix, relabelled.permutations.values, axis=-1)[0, 0]
+    np.testing.assert_array_equal(out["log_likelihood"]["by_component"], mu[..., g] - 1)
+    expected = np.broadcast_to(np.argsort(g)[np.arange(N) % 3], z.shape)
+    np.testing.assert_array_equal(out["posterior_predictive"]["z"], expected)
+    assert out["posterior_predictive"]["z"].dtype == np.int8
+    for group in ("prior", "warmup_posterior"):
+        xr.testing.assert_identical(out[group].to_dataset(), dt[group].to_dataset())
+
+
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda z: z.astype(float), r"'z' holds float64, .*\.astype\(int\)"),
+        (lambda z: z.astype(bool), r"'z' holds bool, .*\.astype\(int\)"),
+        (lambda z: z + 1, r"labels of 'z' run from 1 to 2.*look 1-based: assign"),
+        (lambda z: z + 0.5, r"'z' holds float64.*no labels"),
+    ],
+)
+def test_allocations_of_another_kind_say_how_to_convert(rng, convert, message):
+    mu, _ = drawn(rng, 2)
+    mix = mixing(rng, 2)
+    z = convert(np.argsort(mix, axis=-1)[..., np.arange(N) % 2])
+    dt = tree(mu=gather(mu, mix), z=z, dims={"mu": ["component"], "z": ["obs"]})
+    with pytest.raises((TypeError, ValueError), match=message):
+        labelswitch.relabel(dt, method="pra", allocations="z")
+    if "no labels" not in message:
+        with pytest.warns(UserWarning, match=r"'z' looks like allocations. .*astype|'z' looks"):
+            labelswitch.relabel(dt, method="pra")
+
+
+def test_deterministics_that_neither_follow_nor_stay_are_computed_anew(rng):
+    mu, w = drawn(rng, 3)
+    mix = mixing(rng, 3)
+    with pm.Model(coords={"component": range(3)}) as model:
+        weights = pm.Dirichlet("w", np.ones(3), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.Deterministic("running", pt.cumsum(weights), dims="component")
+        pm.Deterministic("first", means[0])
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 3))
+    values = {"mu": gather(mu, mix), "w": gather(w, mix)}
+    dims = {name: ["component"] for name in ("mu", "w", "running")}
+    dt = tree(**values, running=values["w"].cumsum(axis=-1), first=values["mu"][..., 0], dims=dims)
+    relabelled = labelswitch.relabel(dt, model=model)
+    posterior = relabelled.dt.posterior
+    assert set(relabelled.recomputed) == {"running", "first"}
+    np.testing.assert_allclose(posterior["running"], posterior["w"].cumsum("component"))
+    np.testing.assert_array_equal(posterior["first"], posterior["mu"][..., 0])
+
+
+def test_draws_of_another_model_are_refused(rng):
+    mu, w = drawn(rng, 2)
+    dims = {"mu": ["component"], "w": ["component"]}
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        sigma = pm.HalfNormal("sigma", 1)
+        pm.NormalMixture("y", w=weights, mu=means, sigma=sigma, observed=data(rng, 2))
+    with pytest.raises(ValueError, match=r"dt: its posterior lacks 'sigma'"):
+        labelswitch.relabel(tree(mu=mu, w=w, dims=dims), model=model)
+    mix = mixing(rng, 2)
+    negative = tree(mu=gather(mu, mix), w=gather(w, mix), sigma=-np.ones(LEAD), dims=dims)
+    with pytest.raises(ValueError, match=r"log posterior of draw .* because of 'sigma'|no finite"):
+        labelswitch.relabel(negative, model=model, method="pra")
+
+
+def test_no_draws(rng):
+    mu, _ = drawn(rng, 2)
+    dt = tree(mu=mu, dims={"mu": ["component"]}).isel(draw=slice(0))
+    for call in (labelswitch.relabel, labelswitch.diagnose):
+        with pytest.raises(ValueError, match=r"dt: its posterior holds no draws"):
+            call(dt)
