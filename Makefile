@@ -1,12 +1,13 @@
 PYTHON := .venv/bin/python
 NOTEBOOKS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2
 NBVAL := $(NOTEBOOKS) --dist loadfile --durations=15 --durations-min=5
+WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
 MUTANTS := $(NOTEBOOKS) tests/mutants.py
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test execute claims mutants bench lint lock clean
+.PHONY: help book test wheel execute claims mutants bench lint lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,9 +26,12 @@ lint: .venv/installed ## check style with ruff
 
 test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
-	$(PYTHON) -m pytest -n 2 --dist worksteal --rootdir packages/labelswitch -c packages/labelswitch/pyproject.toml packages/labelswitch
+	$(WHEEL) --python $(PYTHON) --lock requirements.txt
 	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
 	$(MUTANTS)
+
+wheel: .venv/installed ## build labelswitch and test the wheel with each Python found (LOWEST=1: lowest versions)
+	$(WHEEL) $(if $(LOWEST),--lowest)
 
 claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
 	$(NBVAL) --nbval-lax chapters
@@ -48,4 +52,4 @@ lock: .venv/installed ## compile requirements.txt anew from pyproject.toml
 		echo "-e ."; echo "-e ./packages/labelswitch"; } > requirements.txt; rm _lock.txt
 
 clean: ## remove what was built, but keep .venv
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build packages/labelswitch/dist .pytest_cache .ruff_cache .hypothesis

@@ -2,9 +2,9 @@
 
 from itertools import permutations as all_permutations
 
-import dask.array
 import numpy as np
 import pytest
+from extras import optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -14,6 +14,8 @@ from scipy.special import logsumexp, xlogy
 
 import labelswitch
 from labelswitch import kernels
+
+da = optional("dask.array")
 
 # The first example of a test compiles a kernel.
 settings.register_profile("compiles", deadline=None, max_examples=30, derandomize=True)
@@ -532,7 +534,7 @@ def test_repr_is_one_line():
 @pytest.mark.parametrize("chunks", [(7, 30, 3), (40, 30, 3), (9, 11, 2)])
 def test_dask_gives_the_same_as_numpy(chunks):
     mixture = Mixture(distance=1.0)
-    lazy = dask.array.from_array(mixture.p, chunks=chunks)
+    lazy = da.from_array(mixture.p, chunks=chunks)
     for run in (
         lambda p: labelswitch.stephens(p, eps=1e-6),
         lambda p: labelswitch.stephens(p, starts=("random", mixture.truth)),
@@ -548,7 +550,7 @@ def test_dask_names_the_bad_draw():
     p = Mixture().p
     p[33, 4, 1] += 0.5
     with pytest.raises(ValueError, match=r"p\[33, 4\] sums to 1\.5"):
-        labelswitch.stephens(dask.array.from_array(p, chunks=(10, -1, -1)))
+        labelswitch.stephens(da.from_array(p, chunks=(10, -1, -1)))
 
 
 def test_single_precision_and_other_layouts():

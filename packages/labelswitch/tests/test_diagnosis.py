@@ -1,6 +1,6 @@
 """Each way for chains to disagree gets its own verdict."""
 
-import arviz as az
+import arviz_base as az
 import numpy as np
 import pytest
 from arviz_stats import ess, rhat

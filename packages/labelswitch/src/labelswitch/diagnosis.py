@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import arviz_stats
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -73,6 +72,8 @@ class Diagnosis:
 
 def _worst(values: xr.DataArray) -> tuple[float, float]:
     """Return the largest r-hat and the smallest bulk ESS over the elements of a variable."""
+    import arviz_stats
+
     # Constant elements have neither, and a single chain has no r-hat.
     with np.errstate(invalid="ignore", divide="ignore"):
         r_hat = np.asarray(arviz_stats.rhat(values)) if values.sizes["chain"] > 1 else np.nan
