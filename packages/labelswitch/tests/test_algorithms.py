@@ -142,15 +142,15 @@ def test_stephens_finds_the_global_optimum_of_small_problems():
     for seed in range(8):
         p = np.random.default_rng(seed).dirichlet(np.ones(3), size=(5, 4))
 
-        def divergence(permutations, p=p):
+        def cross_entropy(permutations, p=p):
             relabelled = np.take_along_axis(p, permutations[:, np.newaxis], axis=2)
-            return xlogy(relabelled, relabelled / relabelled.mean(axis=0)).sum()
+            return -xlogy(relabelled, relabelled.mean(axis=0)).sum()
 
         rng = np.random.default_rng(seed)
         starts = [random_permutations(rng, 5, 3) for _ in range(100)]
         result = labelswitch.stephens(p, starts=["identity", *starts])
-        assert result.objective == pytest.approx(divergence(result.permutations), abs=1e-10)
-        best = best_by_brute_force(divergence, 5, 3)
+        assert result.objective == pytest.approx(cross_entropy(result.permutations), abs=1e-10)
+        best = best_by_brute_force(cross_entropy, 5, 3)
         assert result.objective >= best - 1e-10
         found += result.objective < best + 1e-10
     assert found >= 7
@@ -261,7 +261,7 @@ def test_sjw_posterior_is_the_sum_over_all_permutations():
     z = rng.integers(4, size=(5, 6)).astype(np.int16)
     none = np.empty((0, 4))
     identity = np.tile(np.arange(4), (5, 1))
-    permutations, probability, log_sum = kernels.permutation_posterior(
+    permutations, probability, log_sum, _ = kernels.permutation_posterior(
         table, z, identity, none, True
     )
     choices = np.array(list(all_permutations(range(4))))
@@ -278,7 +278,7 @@ def test_sjw_posterior_is_the_sum_over_all_permutations():
     # Sampling: frequencies of 20,000 draws against the same weights (last t), six standard errors.
     many = np.tile(z[4], (20_000, 1))
     uniform = rng.random((20_000, 4))
-    sampled, _, _ = kernels.permutation_posterior(
+    sampled, _, _, _ = kernels.permutation_posterior(
         table, many, np.tile(np.arange(4), (20_000, 1)), uniform, True
     )
     frequency = (sampled[:, None] == choices).all(axis=2).mean(axis=0)
@@ -287,7 +287,7 @@ def test_sjw_posterior_is_the_sum_over_all_permutations():
 
 def test_sjw_survives_scores_that_exp_cannot_hold():
     table = np.array([[-1e5, 0.0, -2e5], [0.0, -1e5, -1e9], [-3e5, -1e5, 0.0]])
-    _, probability, log_sum = kernels.permutation_posterior(
+    _, probability, log_sum, _ = kernels.permutation_posterior(
         table, np.array([[0, 1, 2]], np.int16), np.array([[0, 1, 2]]), np.empty((0, 3)), True
     )
     np.testing.assert_allclose(probability[0], np.eye(3)[[1, 0, 2]])
@@ -358,7 +358,7 @@ def test_assignment_is_scipys_to_the_tie(cost):
 )
 def test_ties_keep_the_current_permutation(cost):
     identity = np.tile(np.arange(cost.shape[1]), (4, 1))
-    permutations, totals = kernels.assign(cost, identity)
+    permutations, totals, _ = kernels.assign(cost, identity)
     for matrix, permutation, total in zip(cost, permutations, totals, strict=True):
         best = matrix[linear_sum_assignment(matrix)].sum()
         assert total == best == matrix[permutation, identity[0]].sum()
@@ -678,3 +678,143 @@ def log_density(theta):
 def test_bad_input_names_the_argument_and_the_remedy(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# Confidence, streams, and input that once hung or passed in silence -----------------------
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_gap_is_that_of_the_second_best_permutation(size):
+    cost = np.random.default_rng(size).normal(size=(30, size, size))
+    _, totals, gaps = kernels.assign(cost, np.tile(np.arange(size), (30, 1)))
+    choices = np.array(list(all_permutations(range(size))))
+    every = np.sort(cost[:, choices, np.arange(size)].sum(axis=2), axis=1)
+    np.testing.assert_allclose(totals, every[:, 0])
+    expected = every[:, 1] - every[:, 0] if size > 1 else np.full(30, np.inf)
+    np.testing.assert_allclose(gaps, expected, atol=1e-12)
+
+
+def test_confidence_of_every_method():
+    """Far apart: sure of every draw; with a draw that is a tie: not of that one."""
+    mixture = Mixture(distance=6.0)
+    for name, method in METHODS.items():
+        confidence = method(mixture, mixture).confidence
+        assert confidence.shape == (40,), name
+        assert (confidence > 0.5).all(), name
+    tied = np.array([[0.0, 1.0], [0.1, 1.1], [0.5, 0.5]])
+    pivot = np.array([0.0, 1.0])
+    assert labelswitch.pra(tied, pivot).confidence[2] == pytest.approx(0.0, abs=1e-12)
+    assert labelswitch.order(tied).confidence[2] == 0.0
+
+
+def test_sjw_confidence_is_the_probability_of_the_permutation():
+    mixture = Mixture(distance=1.0)
+    result = labelswitch.sjw(mixture.means, mixture.z, log_density=mixture.log_density)
+    table = mixture.log_density(result.parameters[:, 0])
+    choices = np.array(list(all_permutations(range(3))))
+    for t in range(5):
+        score = np.array([[table[mixture.z[t] == k, j].sum() for j in range(3)] for k in range(3)])
+        total = score[choices, np.arange(3)].sum(axis=1)
+        chosen = score[result.permutations[t], np.arange(3)].sum()
+        assert result.confidence[t] == pytest.approx(np.exp(chosen - logsumexp(total)), rel=1e-4)
+
+
+def test_all_starts_share_one_pass_over_a_stream():
+    """At most 1.5 readings of each chunk in a sweep, however many starts."""
+    p = np.random.default_rng(3).dirichlet(np.ones(4), size=(60, 10))
+    read = []
+
+    def chunk(block_info=None):
+        start, stop = block_info[None]["array-location"][0]
+        read.append(start)
+        return p[start:stop]
+
+    lazy = da.map_blocks(chunk, chunks=((20,) * 3, (10,), (4,)), dtype=float, meta=p[:0])
+    starts = ("identity", "pra", "ecr", *["random"] * 9)
+    with optional("dask").config.set(scheduler="synchronous"):
+        result = labelswitch.stephens(lazy, starts=starts)
+    expected = labelswitch.stephens(p, starts=starts)
+    np.testing.assert_array_equal(result.permutations, expected.permutations)
+    longest = max(labelswitch.stephens(p, starts=start).trace.size for start in starts)
+    picked = len(starts) - 1  # a start reads the chunk of its draw
+    assert len(read) - picked <= 3 * 1.5 * (longest + 1)
+
+
+def test_layouts_threads_and_blocks_change_nothing(monkeypatch):
+    from labelswitch import algorithms
+
+    p = np.random.default_rng(5).dirichlet(np.ones(3), size=(200, 40))
+    expected = labelswitch.stephens(p)
+    monkeypatch.setattr(algorithms, "BLOCK", 40 * 3 * 7)
+    for form in (p, np.asfortranarray(p), p[::-1][::-1]):
+        result = labelswitch.stephens(form)
+        np.testing.assert_array_equal(result.permutations, expected.permutations)
+        assert result.objective == pytest.approx(expected.objective, rel=1e-12)
+
+
+def test_huge_and_tiny_values_change_nothing():
+    mixture = Mixture(distance=6.0)
+    x, z = mixture.x, mixture.z
+    theta = mixture.means
+    data = labelswitch.data_based(x, z, n_components=3).permutations
+    raw = labelswitch.pra(theta, theta[0], standardise=False).permutations
+    for unit in (1e160, 1e-300):
+        found = labelswitch.data_based(x * unit, z, n_components=3)
+        np.testing.assert_array_equal(found.permutations, data)
+        found = labelswitch.pra(theta * unit, theta[0] * unit).permutations
+        np.testing.assert_array_equal(found, labelswitch.pra(theta, theta[0]).permutations)
+    found = labelswitch.pra(theta * 1e-150, theta[0] * 1e-150, standardise=False).permutations
+    np.testing.assert_array_equal(found, raw)
+
+
+def test_one_wild_draw_is_refused_not_passed_over():
+    theta = Mixture(distance=6.0).means.copy()
+    theta[3, 1] = 1e160
+    with pytest.raises(ValueError, match=r"parameters\[3, 1, 0\] is 1e\+160, so far from"):
+        labelswitch.pra(theta, theta[0])
+    with pytest.raises(ValueError, match=r"squared distances overflow"):
+        labelswitch.pra(theta, theta[0], standardise=False)
+
+
+MASKED = np.ma.masked_array(P, P >= 0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda: labelswitch.stephens(P, starts=None), TypeError, "starts must be a name"),
+        (lambda: labelswitch.stephens(P, seed="x"), TypeError, "seed must be an integer"),
+        (lambda: labelswitch.stephens(P, seed=-1), TypeError, "seed must be an integer"),
+        (lambda: labelswitch.stephens(MASKED), ValueError, "p has masked values"),
+        (
+            lambda: labelswitch.stephens(da.from_array(P.astype(str), chunks=1)),
+            TypeError,
+            "p must hold real numbers",
+        ),
+        (lambda: labelswitch.ecr([[0, 100_000]], [0, 1]), ValueError, "look for a stray label"),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density=3),
+            TypeError,
+            "log_density must be a function",
+        ),
+        (
+            lambda: labelswitch.sjw(PARAMETERS, Z, log_density=lambda t: np.full((3, 2), 1e307)),
+            ValueError,
+            r"log_density returned 1e\+307",
+        ),
+        (lambda: labelswitch.stephens(P[:0]), ValueError, "p must have shape .* not be empty"),
+        (lambda: labelswitch.pra(PARAMETERS[:0], PARAMETERS[0]), ValueError, "not be empty"),
+        (lambda: labelswitch.ecr(Z[:0], Z[0]), ValueError, "not be empty"),
+        (lambda: labelswitch.order(PARAMETERS[:0]), ValueError, "not be empty"),
+    ],
+)
+def test_input_that_once_failed_untidily(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_a_labelled_array_on_a_dask_array_is_streamed():
+    xr = optional("xarray")
+    p = da.from_array(P, chunks=(1, -1, -1))
+    labelled = xr.DataArray(p, dims=("draw", "obs", "component"))
+    assert labelswitch.algorithms._Probabilities(labelled).p is p

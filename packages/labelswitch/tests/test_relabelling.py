@@ -710,4 +710,4 @@ def test_repr_tells_the_story():
     assert "<Relabelled by stephens>" in text
     assert "2 chains x 20 draws, 3 components in 'component', 'component_to'" in text
     assert "mu, location, w, transition, counts, p, z, mu_next" in text
-    assert "converged after" in text
+    assert "(converged" in text

@@ -5,8 +5,10 @@ Labels are 0-based. A permutation gathers: ``relabelled[t, j] = original[t, perm
 allocations are mapped by the inverse.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +18,9 @@ from scipy.special import xlogy
 
 from labelswitch import kernels, validation
 
+# A block of p of as many numbers fits into the cache of a core, so that several starts share one
+# reading of it. Blocks do not depend on the number of cores, nor does the result.
+BLOCK = 2**17
 # Up to here SJW sums over all K! permutations, by a recursion of 2^K steps.
 EXACT_COMPONENTS = 12
 
@@ -45,9 +50,10 @@ class AlgorithmResult:
     parameters : (K, J) array or None
         The expected relabelled parameters of ``sjw``; the centres (K, d) of ``data_based``.
     confidence : (m,) float array or None
-        How sure the permutation of each draw is. For ``sjw`` its probability; for the others how
-        much more the second best permutation costs, in the units of the objective, so that 0 is a
-        tie. None for ``order``, which compares no permutations.
+        How sure the permutation of each draw is. For ``sjw`` its probability; for ``order`` the
+        smallest difference between neighbours, in standard deviations of the sorted values; for
+        the others how much more the second best permutation costs, in the units of the objective.
+        0 is a tie. None for ``sjw`` with more than 12 components.
     """
 
     permutations: np.ndarray
@@ -167,10 +173,12 @@ def _named_starts(starts: list, rng: np.random.Generator) -> Iterator[tuple]:
             yield "permutations", start, 0
 
 
-def _best(results: Iterator[AlgorithmResult]) -> AlgorithmResult:
+def _best(results: Iterable[AlgorithmResult | None]) -> AlgorithmResult:
     """Return the lowest objective, a converged result before one that is not, the first of ties."""
     best = None
     for result in results:
+        if result is None:
+            continue
         if best is None or (result.converged, -result.objective) > (
             best.converged,
             -best.objective + kernels.TIE * abs(best.objective),
@@ -243,7 +251,7 @@ def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
     """
     z, n_components = validation.check_allocations(z, n_components)
     pivot = validation.check_allocation_pivot(pivot, z.shape[1], n_components)
-    permutations, _, objective = kernels.sweep_allocations(
+    permutations, _, objective, gaps = kernels.sweep_allocations(
         z, pivot, _identity(len(z), n_components), True, False
     )
     return AlgorithmResult(
@@ -253,6 +261,7 @@ def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
         True,
         "ecr",
         pivot=pivot.astype(np.intp),
+        confidence=gaps,
     )
 
 
@@ -260,7 +269,7 @@ def ecr_iterative_1(
     z,
     *,
     n_components: int | None = None,
-    starts: str | Sequence = ("identity", "ecr", *["random"] * 8),
+    starts: str | Sequence = ("identity", "ecr", "random", "random"),
     seed: int | np.random.Generator = 0,
     max_sweeps: int = 100,
     progress: bool = False,
@@ -319,6 +328,8 @@ def ecr_iterative_1(
     def n_mismatches(votes):
         return float(z.size - votes.max(axis=1).sum())
 
+    seen = _Seen()
+
     def run(name, start, start_seed):
         if name == "permutations":
             permutations = start
@@ -333,8 +344,10 @@ def ecr_iterative_1(
         trace = []
         converged = False
         while not converged and len(trace) < max_sweeps:
+            if seen.by_another(permutations, (name, start_seed)):
+                return None
             previous = objective, assigned
-            moved, votes, assigned = kernels.sweep_allocations(
+            moved, votes, assigned, gaps = kernels.sweep_allocations(
                 z, pivot.astype(z.dtype), permutations, False, True
             )
             objective = n_mismatches(votes)
@@ -353,16 +366,41 @@ def ecr_iterative_1(
             "ecr_iterative_1",
             start=name,
             pivot=pivot,
+            confidence=gaps,
         )
 
-    rng = np.random.default_rng(seed)
+    rng = validation.check_seed(seed)
     return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+
+
+class _Seen:
+    """Permutations of all draws that starts have met, each up to one renaming of all draws."""
+
+    def __init__(self) -> None:
+        self._owner: dict[bytes, object] = {}
+
+    def by_another(self, permutations: np.ndarray, start: object) -> bool:
+        """Return whether another start was here before: then this one leads where that led."""
+        key = np.argsort(permutations[0])[permutations].astype(np.int16).tobytes()
+        return self._owner.setdefault(key, start) != start
+
+
+@dataclass
+class _Sweep:
+    """What one start has found so far, and what it wants of the next pass over p."""
+
+    name: str
+    permutations: np.ndarray
+    targets: np.ndarray | None  # (K, n); None keeps the permutations and only sums
+    total: np.ndarray | None = None
+    gaps: np.ndarray | None = None
 
 
 class _Probabilities:
     """Allocation probabilities p (m, n, K), in memory or in a Dask array's chunks of draws.
 
-    Between the chunks only sums over draws are kept, never p.
+    A pass reads every chunk once, for all starts. Between the chunks only sums over draws are kept,
+    never p.
     """
 
     def __init__(self, p, eps: float = 0.0):
@@ -370,85 +408,133 @@ class _Probabilities:
         self.shape = tuple(int(size) for size in self.p.shape)
         self.eps = validation.check_eps(eps, self.shape[2])
 
-    def _over_chunks(self, function: Callable, current: np.ndarray) -> tuple[list, np.ndarray]:
-        """Map function(chunk of p, chunk of current) -> (found, total) over the chunks.
-
-        Returns the list of what was found and the sum of the totals.
-        """
-        if not validation.is_dask(self.p):
-            found, total = function(self.p, current)
-            return [found], total
-        import dask
-
-        found, total = [], 0
-        shared = dask.delayed(function, traverse=False)  # once in the graph, not once a chunk
-        start = 0
-        for chunk, size in zip(self.p.to_delayed().ravel(), self.p.chunks[0], strict=True):
-            result = dask.delayed(_on_chunk, nout=2, pure=False)(
-                shared, chunk, current[start : start + size]
-            )
-            found.append(result[0])
-            total = total + result[1]
-            start += size
-        return dask.compute(found, total)
-
     def draw(self, index: int) -> np.ndarray:
         """Return one draw, (n, K)."""
         return np.asarray(self.p[index], np.float64)
 
-    def check(self, want_entropy: bool) -> float:
-        """Check every row and return sum p log p, if wanted."""
-        function = partial(_check_chunk, eps=self.eps, want_entropy=want_entropy)
-        rows, total = self._over_chunks(function, np.arange(self.shape[0]))
-        for draw, observation in rows:
-            if draw >= 0:
-                row = np.asarray(self.p[draw, observation])
-                validation.raise_for_row(row, draw, observation)
-        return float(total)
+    def sweep(self, starts: Sequence[_Sweep], check: bool = False) -> None:
+        """Assign every draw to each start's targets, and sum the relabelled draws.
 
-    def sweep(self, current: np.ndarray, targets: np.ndarray | None = None):
-        """Assign every draw to the targets (K, n), or to none, and sum the relabelled draws.
-
-        Returns the permutations (m, K) and the sum (K, n).
+        With `check`, every row is looked at first; one that is no distribution raises.
         """
-        move = targets is not None
-        if not move:
-            targets = np.zeros((self.shape[2], self.shape[1]))
-        function = partial(
-            _sweep_chunk, targets=np.ascontiguousarray(targets), eps=self.eps, move=move
+        targets = [None if one.targets is None else _contiguous(one.targets) for one in starts]
+        function = partial(_sweep_chunk, targets=targets, eps=self.eps, check=check)
+        found, totals = self._over_chunks(function, [one.permutations for one in starts])
+        first = 0
+        for bad, moved in found:
+            if bad is not None:
+                draw, observation = first + bad[0], bad[1]
+                validation.raise_for_row(self.draw(draw)[observation], draw, observation)
+            first += len(moved[0][0])
+        for index, one in enumerate(starts):
+            one.permutations = np.concatenate([moved[index][0] for _, moved in found])
+            one.gaps = np.concatenate([moved[index][1] for _, moved in found])
+            one.total = totals[index]
+
+    def _over_chunks(self, function: Callable, current: list[np.ndarray]) -> tuple[list, list]:
+        """Map function(chunk of p, chunks of current) -> (found, totals) over the chunks.
+
+        Returns the list of what was found and the sums of the totals.
+        """
+        if validation.is_dask(self.p):
+            return self._over_dask_chunks(function, current)
+        step = max(1, BLOCK // (self.shape[1] * self.shape[2]))
+        parts = [slice(start, start + step) for start in range(0, self.shape[0], step)]
+
+        def run(part):
+            return function(np.ascontiguousarray(self.p[part]), [one[part] for one in current])
+
+        n_threads = min(
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+            len(parts),
         )
-        moved, total = self._over_chunks(function, current)
-        return np.concatenate(moved), total
+        found, sums = [], None
+        if n_threads == 1:
+            results = map(run, parts)
+            for one, totals in results:
+                found.append(one)
+                sums = totals if sums is None else _added(sums, totals)
+            return found, sums
+        with ThreadPoolExecutor(n_threads) as pool:  # the kernels release the GIL
+            for one, totals in pool.map(run, parts):
+                found.append(one)
+                sums = totals if sums is None else _added(sums, totals)
+        return found, sums
+
+    def _over_dask_chunks(self, function: Callable, current: list[np.ndarray]):
+        import dask
+
+        found, sums = [], None
+        shared = dask.delayed(function, traverse=False)  # once in the graph, not once a chunk
+        start = 0
+        for chunk, size in zip(self.p.to_delayed().ravel(), self.p.chunks[0], strict=True):
+            part = [one[start : start + size] for one in current]
+            result = dask.delayed(_on_chunk, nout=2, pure=False)(shared, chunk, part)
+            found.append(result[0])
+            sums = result[1] if sums is None else dask.delayed(_added, pure=False)(sums, result[1])
+            start += size
+        return dask.compute(found, sums)
+
+
+def _contiguous(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float64)
+
+
+def _added(sums: list[np.ndarray], totals: list[np.ndarray]) -> list[np.ndarray]:
+    # A chunk with a bad row has no totals; the first such row raises once all chunks are read.
+    return [first + second for first, second in zip(sums, totals, strict=False)]
 
 
 def _on_chunk(function, chunk, current):
-    chunk = np.asarray(chunk)
+    chunk = np.ascontiguousarray(chunk)
     if chunk.dtype not in (np.float32, np.float64):
         chunk = chunk.astype(np.float64)
     return function(chunk, current)
 
 
-def _check_chunk(p, draws, eps, want_entropy):
-    tolerance = validation.SUM_TOLERANCE
-    total, draw, observation = kernels.check_probabilities(p, eps, tolerance, want_entropy)
-    return (int(draws[draw]) if draw >= 0 else -1, observation), total
+def _sweep_chunk(p, current, targets, eps, check):
+    """Sweep one chunk for every start: ((bad row or None, [(moved, gaps)]), [total])."""
+    if check:
+        draw, observation = kernels.find_bad_row(p, validation.SUM_TOLERANCE)
+        if draw >= 0:
+            return ((int(draw), int(observation)), [(one, None) for one in current]), []
+    moved, totals = [], []
+    nothing = np.zeros(p.shape[:0:-1])
+    for permutations, target in zip(current, targets, strict=True):
+        found, total, gaps = kernels.sweep_probabilities(
+            p,
+            nothing if target is None else target,
+            np.ascontiguousarray(permutations),
+            eps,
+            target is not None,
+        )
+        moved.append((found, gaps))
+        totals.append(total)
+    return (None, moved), totals
 
 
-def _sweep_chunk(p, current, targets, eps, move):
-    return kernels.sweep_probabilities(p, targets, current, eps, move)
-
-
-def _start_from_probabilities(probabilities: _Probabilities, name: str, start_seed: int, identity):
-    """Return the permutations of a named start, and the sum over the relabelled draws."""
-    if name == "identity":
-        return probabilities.sweep(identity)
-    draw = -1
-    if name == "random":
-        draw = int(np.random.default_rng(start_seed).integers(probabilities.shape[0]))
-    targets = probabilities.draw(draw)
-    if name == "ecr":
-        targets = np.eye(targets.shape[1])[targets.argmax(axis=1)]
-    return probabilities.sweep(identity, targets.T)
+def _first_sweeps(probabilities: _Probabilities, starts: list, seed) -> list[_Sweep]:
+    """Check p and make the first sweep of every start, in one pass over p."""
+    n_draws, _, n_components = probabilities.shape
+    rng = validation.check_seed(seed)
+    identity = _identity(n_draws, n_components)
+    sweeps = []
+    for name, permutations, start_seed in _named_starts(starts, rng):
+        targets = None
+        if name in ("pra", "ecr", "random"):
+            draw = -1
+            if name == "random":
+                draw = int(np.random.default_rng(start_seed).integers(n_draws))
+            targets = probabilities.draw(draw)
+            if name == "ecr":
+                targets = np.eye(n_components)[targets.argmax(axis=1)]
+            targets = targets.T
+        start = permutations if name == "permutations" else identity
+        sweeps.append(_Sweep(name, start, targets))
+    probabilities.sweep(sweeps, check=True)
+    return sweeps
 
 
 def stephens(
@@ -487,8 +573,9 @@ def stephens(
     Returns
     -------
     AlgorithmResult
-        The objective is the Kullback-Leibler divergence of the relabelled probabilities from their
-        mean q, summed over draws and observations.
+        The objective is the cross entropy of the relabelled probabilities and their mean q,
+        ``-sum p log q`` over draws, observations and components: the Kullback-Leibler divergence
+        that the method minimises, but for ``sum p log p``, which no permutation changes.
 
     Raises
     ------
@@ -499,11 +586,14 @@ def stephens(
     Notes
     -----
     As sum p log p does not depend on the permutations, the cost of a draw is one matrix product,
-    -log(q)' p. Where q is zero, its logarithm is taken at the smallest normal number. This bounds
-    the divergence from above and touches it at the current permutations, so that no sweep can raise
-    the objective, and a probability of 1e-300 does not lock a label as log 0 would.
+    -log(q)' p, and the sum itself is never computed. Where q is zero, its logarithm is taken at the
+    smallest normal number. This bounds the divergence from above and touches it at the current
+    permutations, so that no sweep can raise the objective, and a probability of 1e-300 does not
+    lock a label as log 0 would.
 
-    Memory beyond p is one draw, q and the permutations. With Dask it is that for each chunk.
+    All starts share one pass over p in each sweep, and a start that meets another is dropped.
+    Memory beyond p is one block of draws for each core, and q and the permutations of each start.
+    With Dask it is that for each chunk.
 
     References
     ----------
@@ -524,45 +614,51 @@ def stephens(
     starts = validation.check_starts(starts, names, n_draws, n_components)
     max_sweeps = validation.check_max_sweeps(max_sweeps)
     tol = validation.check_tol(tol)
-    identity = _identity(n_draws, n_components)
-    negative_entropy = probabilities.check(want_entropy=True)
 
-    def divergence(total):
+    def cross_entropy(total):
         # The relabelled draws sum to m q, so their cross entropy needs no pass over p.
         # (Dividing total by m could underflow to log 0.)
-        cross_entropy = np.log(n_draws) * total.sum() - xlogy(total, total).sum()
-        return max(negative_entropy + cross_entropy, 0.0)
+        return float(np.log(n_draws) * total.sum() - xlogy(total, total).sum())
 
-    def run(name, start, start_seed):
-        if name == "permutations":
-            permutations, total = probabilities.sweep(start)
-        else:
-            permutations, total = _start_from_probabilities(
-                probabilities, name, start_seed, identity
+    seen = _Seen()
+    live = _first_sweeps(probabilities, starts, seed)
+    objective = {id(one): cross_entropy(one.total) for one in live}
+    traces = {id(one): [] for one in live}
+    finished = []
+    while live:
+        live = [one for one in live if not seen.by_another(one.permutations, id(one))]
+        if not live:
+            break
+        before = [one.permutations for one in live]
+        for one in live:
+            one.targets = np.log(np.maximum(one.total, kernels.TINY)) - np.log(n_draws)
+        probabilities.sweep(live)
+        going = []
+        for one, previous in zip(live, before, strict=True):
+            trace = traces[id(one)]
+            lower = objective[id(one)] - cross_entropy(one.total)
+            objective[id(one)] = cross_entropy(one.total)
+            trace.append(objective[id(one)])
+            converged = np.array_equal(one.permutations, previous) or lower < tol
+            text = f"stephens, start {one.name}: sweep {len(trace)}, {trace[-1]:.6g}"
+            _report(progress, text)
+            if not converged and len(trace) < max_sweeps:
+                going.append(one)
+                continue
+            finished.append(
+                AlgorithmResult(
+                    one.permutations,
+                    trace[-1],
+                    np.array(trace),
+                    converged,
+                    "stephens",
+                    start=one.name,
+                    q=one.total.T / n_draws,
+                    confidence=one.gaps,
+                )
             )
-        objective = divergence(total)
-        trace = []
-        converged = False
-        while not converged and len(trace) < max_sweeps:
-            log_q = np.log(np.maximum(total, kernels.TINY)) - np.log(n_draws)
-            moved, total = probabilities.sweep(permutations, log_q)
-            previous, objective = objective, divergence(total)
-            converged = np.array_equal(moved, permutations) or previous - objective < tol
-            permutations = moved
-            trace.append(objective)
-            _report(progress, f"stephens, start {name}: sweep {len(trace)}, {objective:.6g}")
-        return AlgorithmResult(
-            permutations,
-            objective,
-            np.array(trace),
-            converged,
-            "stephens",
-            start=name,
-            q=total.T / n_draws,
-        )
-
-    rng = np.random.default_rng(seed)
-    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+        live = going
+    return near_input(_best(finished))
 
 
 def ecr_iterative_2(
@@ -626,49 +722,53 @@ def ecr_iterative_2(
     names = ("identity", "pra", "ecr", "random")
     starts = validation.check_starts(starts, names, n_draws, n_components)
     max_sweeps = validation.check_max_sweeps(max_sweeps)
-    identity = _identity(n_draws, n_components)
-    probabilities.check(want_entropy=False)
 
-    def run(name, start, start_seed):
-        if name == "permutations":
-            permutations, total = probabilities.sweep(start)
-        else:
-            permutations, total = _start_from_probabilities(
-                probabilities, name, start_seed, identity
-            )
-        trace = []
-        seen = {permutations.tobytes()}
-        best = (np.inf, None, None, None)
-        converged = circling = False
-        while not (converged or circling) and len(trace) < max_sweeps:
-            q = total.T / n_draws
+    live = _first_sweeps(probabilities, starts, seed)
+    own = {id(one): {one.permutations.tobytes()} for one in live}
+    traces = {id(one): [] for one in live}
+    best = {id(one): (np.inf,) for one in live}
+    finished = []
+    while live:
+        seen = _Seen()  # starts that stand together go on together
+        live = [one for one in live if not seen.by_another(one.permutations, id(one))]
+        going = []
+        for one in live:
+            trace = traces[id(one)]
+            q = one.total.T / n_draws
             pivot = n_components - 1 - q[:, ::-1].argmax(axis=1)
-            moved, _, objective = kernels.sweep_allocations(
-                z, pivot.astype(z.dtype), permutations, True, False
+            moved, _, objective, gaps = kernels.sweep_allocations(
+                z, pivot.astype(z.dtype), one.permutations, True, False
             )
-            converged = np.array_equal(moved, permutations)
-            if converged or objective < best[0]:
-                best = (objective, moved, pivot, q)
-            if not converged:
-                circling = moved.tobytes() in seen
-                seen.add(moved.tobytes())
-                permutations, total = probabilities.sweep(moved)
+            converged = np.array_equal(moved, one.permutations)
+            if converged or objective < best[id(one)][0]:
+                best[id(one)] = (objective, moved, pivot, q, gaps)
             trace.append(objective)
-            _report(progress, f"ecr_iterative_2, start {name}: sweep {len(trace)}, {objective:.6g}")
-        objective, permutations, pivot, q = best
-        return AlgorithmResult(
-            permutations,
-            objective,
-            np.array(trace),
-            converged,
-            "ecr_iterative_2",
-            start=name,
-            pivot=pivot,
-            q=q,
-        )
-
-    rng = np.random.default_rng(seed)
-    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+            text = f"ecr_iterative_2, start {one.name}: sweep {len(trace)}, {objective:.6g}"
+            _report(progress, text)
+            circling = not converged and moved.tobytes() in own[id(one)]
+            if not (converged or circling) and len(trace) < max_sweeps:
+                own[id(one)].add(moved.tobytes())
+                one.permutations, one.targets = moved, None
+                going.append(one)
+                continue
+            objective, moved, pivot, q, gaps = best[id(one)]
+            finished.append(
+                AlgorithmResult(
+                    moved,
+                    objective,
+                    np.array(trace),
+                    converged,
+                    "ecr_iterative_2",
+                    start=one.name,
+                    pivot=pivot,
+                    q=q,
+                    confidence=gaps,
+                )
+            )
+        live = going
+        if live:
+            probabilities.sweep(live)
+    return near_input(_best(finished))
 
 
 def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -729,26 +829,45 @@ def pra(parameters, pivot, *, standardise: bool = True) -> AlgorithmResult:
     n_draws, n_components, n_parameters = parameters.shape
     pivot = validation.check_parameter_pivot(pivot, parameters)
     identity = _identity(n_draws, n_components)
+    # In units of the largest value nothing over- or underflows; a power of two rounds nothing.
+    axes = None if not standardise else (0, 1)
+    largest = np.maximum(abs(parameters).max(axis=axes), abs(pivot).max(axis=axes and 0))
+    unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1.0))))
+    scaled, target = parameters / unit, pivot / unit
     if not standardise:
-        cost = _squared_distances(parameters, pivot, np.ones(n_parameters))
-        permutations, totals = kernels.assign(cost, identity)
-        trace, converged = [totals.sum()], True
+        cost = _squared_distances(scaled, target, np.ones(n_parameters))
+        permutations, totals, gaps = kernels.assign(cost, identity)
+        with np.errstate(over="ignore", under="ignore"):
+            trace, converged = [totals.sum() * unit * unit], True
+            gaps = gaps * unit * unit
     else:
-        pooled = parameters.std(axis=(0, 1))
-        relabelled = np.sort(parameters, axis=1)
+        validation.check_spread(parameters)
+        pooled = scaled.std(axis=(0, 1))
+        relabelled = np.sort(scaled, axis=1)
         permutations, trace, converged = identity, [], False
         while not converged and len(trace) < 100:
             # A parameter that never varies within a component gets a large weight, not infinity.
             scale = np.maximum(np.sqrt(relabelled.var(axis=0).mean(axis=0)), 1e-6 * pooled)
             scale[scale == 0] = 1.0
-            cost = _squared_distances(parameters, pivot, scale)
-            moved, totals = kernels.assign(cost, identity)
+            cost = _squared_distances(scaled, target, scale)
+            moved, totals, gaps = kernels.assign(cost, identity)
             converged = bool(trace) and np.array_equal(moved, permutations)
             permutations = moved
             trace.append(totals.sum())
-            relabelled = apply_permutations(parameters, permutations)
+            relabelled = apply_permutations(scaled, permutations)
+    if not np.isfinite(trace[-1]):
+        raise ValueError(
+            "parameters are so far from the pivot that squared distances overflow; standardise, "
+            "change the units, or drop those draws."
+        )
     return AlgorithmResult(
-        permutations, float(trace[-1]), np.array(trace), converged, "pra", pivot=pivot
+        permutations,
+        float(trace[-1]),
+        np.array(trace),
+        converged,
+        "pra",
+        pivot=pivot,
+        confidence=gaps,
     )
 
 
@@ -866,19 +985,25 @@ def sjw(
         table = np.maximum(table, -1e9)
         return kernels.permutation_posterior(table, z, current, uniform, exact)
 
+    if not callable(log_density):
+        raise TypeError(
+            "log_density must be a function of the parameters of one draw, not "
+            f"{type(log_density).__name__}."
+        )
+    rng = None if seed is None else validation.check_seed(seed)
     permutations = ecr_iterative_1(z, n_components=n_components).permutations
     expected = apply_permutations(averaged, permutations).mean(axis=0)
     trace, converged = [], False
     while not converged and len(trace) < max_sweeps:
-        permutations, probability, log_sum = e_step(expected, permutations)
+        permutations, probability, log_sum, sure = e_step(expected, permutations)
         previous = expected
         expected = np.einsum("tjk,tkp->jp", probability, averaged) / n_draws
         converged = bool(abs(expected - previous).max() <= tol)
         trace.append(-log_sum)
         _report(progress, f"sjw: sweep {len(trace)}, {-log_sum:.6g}")
     if seed is not None:
-        uniform = np.random.default_rng(seed).random((n_draws, n_components))
-        permutations, _, _ = e_step(expected, permutations, uniform)
+        uniform = rng.random((n_draws, n_components))
+        permutations, _, _, sure = e_step(expected, permutations, uniform)
     theta = expected if weights is None else expected[:, :-1]
     return near_input(
         AlgorithmResult(
@@ -888,6 +1013,7 @@ def sjw(
             converged,
             "sjw",
             parameters=theta,
+            confidence=sure if exact else None,
         )
     )
 
@@ -943,12 +1069,16 @@ def data_based(x, z, *, n_components: int | None = None) -> AlgorithmResult:
     z, n_components = validation.check_allocations(z, n_components)
     x = validation.check_data(x, z.shape[1])
     lowest, width = x.min(axis=0), np.ptp(x, axis=0)
+    if not np.isfinite(width).all():
+        raise ValueError("x spans more than floating point holds; change its units.")
+    # In units of the data's range, so that no square over- or underflows.
+    unit = np.where(width > 0, width, 1.0)
     steps = np.arange(1, n_components + 1)[:, np.newaxis] / (n_components + 1)
-    centre = steps * width
-    spread = np.tile(width / n_components, (n_components, 1))
-    floor = np.where(width > 0, 1e-6 * width, 1.0)
-    moments = kernels.group_moments(x - lowest, z, n_components)
-    permutations, totals = kernels.sweep_data_based(*moments, centre, spread, floor)
+    centre = steps * (width > 0)
+    spread = np.tile((width > 0) / n_components, (n_components, 1))
+    floor = np.where(width > 0, 1e-6, 1.0)
+    moments = kernels.group_moments((x - lowest) / unit, z, n_components)
+    permutations, totals, gaps = kernels.sweep_data_based(*moments, centre, spread, floor)
     objective = float(totals.sum())
     return AlgorithmResult(
         permutations,
@@ -956,7 +1086,8 @@ def data_based(x, z, *, n_components: int | None = None) -> AlgorithmResult:
         np.array([objective]),
         True,
         "data_based",
-        parameters=lowest + centre,
+        parameters=lowest + centre * unit,
+        confidence=gaps,
     )
 
 
@@ -999,5 +1130,10 @@ def order(parameters, *, index: int = 0) -> AlgorithmResult:
     """
     parameters = validation.check_parameters(parameters)
     index = validation.check_index(index, parameters.shape[2])
-    permutations = np.argsort(parameters[:, :, index], axis=1, kind="stable")
-    return AlgorithmResult(permutations, 0.0, np.zeros(1), True, "order")
+    values = parameters[:, :, index]
+    permutations = np.argsort(values, axis=1, kind="stable")
+    ordered = np.sort(values, axis=1)
+    gaps = np.diff(ordered, axis=1).min(axis=1, initial=np.inf)
+    spread = np.sqrt(ordered.var(axis=0).mean())
+    confidence = gaps / spread if spread > 0 else gaps
+    return AlgorithmResult(permutations, 0.0, np.zeros(1), True, "order", confidence=confidence)

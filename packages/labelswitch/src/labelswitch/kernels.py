@@ -96,6 +96,8 @@ def _assign(cost, permutation, workspace):
                     if distance[j] < lowest or (distance[j] == lowest and row_of[j] == -1):
                         lowest = distance[j]
                         chosen = position
+                if chosen < 0:
+                    raise ValueError("a cost is NaN or infinite")
                 shortest = lowest
                 column = remaining[chosen]
                 column_seen[column] = 1
@@ -127,6 +129,33 @@ def _assign(cost, permutation, workspace):
 
 
 @_compile()
+def _gap(cost, permutation, step):
+    """Return how much more the second best permutation costs than this one, the best.
+
+    Another permutation differs by a cycle of labels, or by several. Moving the old label of j to
+    the new label i adds ``step[j, i]``, so the cheapest change is the shortest cycle, which Floyd
+    and Warshall's algorithm finds.
+    """
+    size = cost.shape[0]
+    for j in range(size):
+        row = permutation[j]
+        for i in range(size):
+            step[j, i] = cost[row, i] - cost[row, j]
+        step[j, j] = np.inf
+    for k in range(size):
+        for j in range(size):
+            to_k = step[j, k]
+            for i in range(size):
+                through = to_k + step[k, i]
+                if through < step[j, i]:
+                    step[j, i] = through
+    best = np.inf
+    for j in range(size):
+        best = min(best, step[j, j])
+    return max(best, 0.0)  # a tie that was kept may be below by rounding
+
+
+@_compile()
 def _assign_or_keep(cost, current, permutation, workspace):
     """Like `_assign`, but keep the current permutation where it is as good.
 
@@ -145,7 +174,7 @@ def _assign_or_keep(cost, current, permutation, workspace):
 
 @_compile()
 def assign(cost, current):
-    """Return the cheapest permutation of each draw's cost matrix, and each draw's cost.
+    """Return the cheapest permutation of each draw's cost matrix, its cost and its gap.
 
     Parameters
     ----------
@@ -156,11 +185,13 @@ def assign(cost, current):
     """
     n_draws, size, _ = cost.shape
     permutations = np.empty((n_draws, size), np.intp)
-    totals = np.empty(n_draws)
+    totals, gaps = np.empty(n_draws), np.empty(n_draws)
     workspace = _workspace(size)
+    step = np.empty((size, size))
     for t in range(n_draws):
         totals[t] = _assign_or_keep(cost[t], current[t], permutations[t], workspace)
-    return permutations, totals
+        gaps[t] = _gap(cost[t], permutations[t], step)
+    return permutations, totals, gaps
 
 
 @_compile()
@@ -168,8 +199,8 @@ def sweep_allocations(z, pivot, current, keep, want_votes):
     """Assign every draw of z to the pivot allocation and count the votes for the next pivot.
 
     With `keep`, a draw's current permutation stays wherever it is as good as the best. Returns
-    the permutations (m, K), the votes (n, K) of the relabelled draws, and the number of
-    allocations that differ from the pivot.
+    the permutations (m, K), the votes (n, K) of the relabelled draws, the number of allocations
+    that differ from the pivot, and the gaps (m,) to the second best permutations.
     """
     n_draws, n_observations = z.shape
     size = current.shape[1]
@@ -178,6 +209,8 @@ def sweep_allocations(z, pivot, current, keep, want_votes):
     inverse = np.empty(size, np.intp)
     cost = np.empty((size, size))
     workspace = _workspace(size)
+    gaps = np.empty(n_draws)
+    step = np.empty((size, size))
     total = 0.0
     for t in range(n_draws):
         for k in range(size):
@@ -189,12 +222,13 @@ def sweep_allocations(z, pivot, current, keep, want_votes):
             total += _assign_or_keep(cost, current[t], permutations[t], workspace)
         else:
             total += _assign(cost, permutations[t], workspace)
+        gaps[t] = _gap(cost, permutations[t], step)
         if want_votes:
             for j in range(size):
                 inverse[permutations[t, j]] = j
             for i in range(n_observations):
                 votes[i, inverse[z[t, i]]] += 1
-    return permutations, votes, total + n_draws * n_observations
+    return permutations, votes, total + n_draws * n_observations, gaps
 
 
 @_compile()
@@ -213,43 +247,20 @@ def count_votes(z, permutations):
 
 
 @_compile()
-def check_probabilities(p, eps, tolerance, want_entropy):
-    """Return sum p log p, and the first row (draw, observation) that is no distribution.
-
-    The row is (-1, -1) where all are. With ``eps > 0`` the sum is over the clipped probabilities;
-    without `want_entropy` it is 0.
-    """
+def find_bad_row(p, tolerance):
+    """Return the first row (draw, observation) that is no distribution, or (-1, -1)."""
     n_draws, n_observations, size = p.shape
-    negative_entropy = 0.0
-    low = eps * np.log(eps) if eps > 0.0 else 0.0
     for t in range(n_draws):
         for i in range(n_observations):
             total = 0.0
             for k in range(size):
                 value = np.float64(p[t, i, k])
                 if not value >= 0.0:  # NaN too
-                    return np.nan, t, i
+                    return t, i
                 total += value
             if not abs(total - 1.0) <= tolerance:
-                return np.nan, t, i
-            if not want_entropy:
-                continue
-            if eps > 0.0:
-                # With c clipped and s its sum, sum (c/s) log (c/s) = (sum c log c) / s - log s; and
-                # most c are eps itself, whose logarithm is known.
-                total = 0.0
-                cross = 0.0
-                for k in range(size):
-                    value = min(max(np.float64(p[t, i, k]), eps), 1.0 - eps)
-                    total += value
-                    cross += low if value == eps else value * np.log(value)
-                negative_entropy += cross / total - np.log(total)
-            else:
-                for k in range(size):
-                    value = np.float64(p[t, i, k])
-                    if value > 0.0:
-                        negative_entropy += value * np.log(value)
-    return negative_entropy, -1, -1
+                return t, i
+    return -1, -1
 
 
 @_compile(fastmath=REORDER)
@@ -274,9 +285,13 @@ def sweep_probabilities(p, targets, current, eps, move):
     permutations : (m, K) intp array
     total : (K, n) array
         Sum over the draws of the relabelled probabilities.
+    gaps : (m,) array
+        How much more the second best permutation costs; 0 without `move`.
     """
     n_draws, n_observations, size = p.shape
     permutations = np.empty((n_draws, size), np.intp)
+    gaps = np.zeros(n_draws)
+    step = np.empty((size, size))
     total = np.zeros((size, n_observations))
     draw = np.empty((size, n_observations))
     cost = np.empty((size, size))
@@ -302,6 +317,7 @@ def sweep_probabilities(p, targets, current, eps, move):
                         product += targets[j, i] * draw[k, i]
                     cost[k, j] = -product
             _assign_or_keep(cost, current[t], permutations[t], workspace)
+            gaps[t] = _gap(cost, permutations[t], step)
         else:
             for j in range(size):
                 permutations[t, j] = current[t, j]
@@ -309,7 +325,7 @@ def sweep_probabilities(p, targets, current, eps, move):
             source = permutations[t, j]
             for i in range(n_observations):
                 total[j, i] += draw[source, i]
-    return permutations, total
+    return permutations, total, gaps
 
 
 @_compile()
@@ -367,11 +383,12 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     """Run both passes of the data-based strategy: find the centres, then assign every draw.
 
     The first pass replaces `centre` and `spread` (K, d) by running means over the draws.
-    Returns the permutations and each draw's cost.
+    Returns the permutations, each draw's cost, and the gaps to the second best permutations.
     """
     n_draws, size, n_dimensions = mean.shape
     permutations = np.empty((n_draws, size), np.intp)
-    totals = np.empty(n_draws)
+    totals, gaps = np.empty(n_draws), np.empty(n_draws)
+    step = np.empty((size, size))
     identity = np.arange(size)
     cost = np.empty((size, size))
     workspace = _workspace(size)
@@ -394,7 +411,8 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
         totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
-    return permutations, totals
+        gaps[t] = _gap(cost, permutations[t], step)
+    return permutations, totals, gaps
 
 
 @_compile()
@@ -425,11 +443,14 @@ def permutation_posterior(log_density, z, current, uniform, exact):
         Probability that the new label j is the old label k.
     log_sum : float
         Sum over draws of the log of the permutations' total weight.
+    sure : (m,) array
+        The probability of each draw's permutation; NaN where not `exact`.
     """
     n_draws, n_observations = z.shape
     size = log_density.shape[1]
     permutations = np.empty((n_draws, size), np.intp)
     probability = np.zeros((n_draws, size, size))
+    sure = np.full(n_draws, np.nan)
     n_sets = 1 << size if exact else 1
     forward = np.empty(n_sets)
     backward = np.empty(n_sets)
@@ -498,4 +519,7 @@ def permutation_posterior(log_density, z, current, uniform, exact):
                                 break
                 permutations[t, j] = chosen
                 s ^= 1 << chosen
-    return permutations, probability, log_sum
+        sure[t] = 1.0 / total
+        for j in range(size):
+            sure[t] *= term[j, permutations[t, j]]
+    return permutations, probability, log_sum, sure

@@ -92,6 +92,8 @@ class Relabelled:
         The dimensions that index components; the first is that of ``permutations``.
     by : str or None
         The dimension of the groups whose labels are independent of each other.
+    allocations : tuple of str
+        Names of the variables that hold labels.
     permuted : tuple of str
         Names of the variables that were permuted or mapped.
     recomputed : tuple of str
@@ -108,6 +110,7 @@ class Relabelled:
     converged: bool
     dims: tuple[str, ...]
     by: str | None = None
+    allocations: tuple[str, ...] = ()
     permuted: tuple[str, ...] = ()
     recomputed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -325,6 +328,7 @@ def _relabelled(
         out[group].dataset = dataset
     return {
         "dt": out,
+        "allocations": labels.allocations,
         "permuted": tuple(permuted),
         "recomputed": recomputed,
         "dropped": dropped,

@@ -7,6 +7,10 @@ import numpy as np
 
 # How far a row of probabilities may be from a sum of one: rounding of float32, and no more.
 SUM_TOLERANCE = 1e-4
+# A label beyond this is taken for a mistake, unless n_components says otherwise.
+MOST_COMPONENTS = 1000
+# Log densities beyond this cannot be summed to any precision.
+LARGEST_LOG_DENSITY = 1e15
 
 
 def is_dask(array) -> bool:
@@ -27,8 +31,28 @@ def check_n_components(n_components) -> int | None:
     return n_components
 
 
+def _unmasked(values, name: str):
+    """Refuse a masked array, whose mask NumPy would drop in silence."""
+    if np.ma.isMaskedArray(values) and np.ma.getmaskarray(values).any():
+        raise ValueError(
+            f"{name} has masked values, which cannot be relabelled; leave those draws or "
+            "observations out."
+        )
+    return values
+
+
+def check_seed(seed) -> np.random.Generator:
+    """Return the generator of a seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"seed must be an integer from 0 upwards or a numpy.random.Generator, not {seed!r}."
+        ) from None
+
+
 def _integers(values, name: str, n_dimensions: int, shape: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = np.asarray(_unmasked(values, name))
     if values.dtype.kind not in "iu":
         raise TypeError(
             f"{name} must hold integer labels 0, 1, ..., not {values.dtype}; "
@@ -66,6 +90,11 @@ def check_allocations(z, n_components: int | None = None) -> tuple[np.ndarray, i
                 "is empty in every draw, pass n_components."
             )
         n_components = highest + 1
+        if n_components > MOST_COMPONENTS:
+            raise ValueError(
+                f"z has the label {highest}, so there would be {n_components} components; if there "
+                "are, pass n_components, otherwise look for a stray label."
+            )
     elif highest >= n_components:
         remedy = "its labels look 1-based: pass z - 1" if lowest > 0 else "labels are 0, ..., K - 1"
         raise ValueError(
@@ -96,8 +125,13 @@ def check_probabilities_form(p):
 
     The values are checked while they are first read; see `raise_for_row`.
     """
-    if not is_dask(p):
-        p = np.asarray(p)
+    if is_dask(getattr(p, "data", None)):  # a DataArray on a Dask array is streamed as well
+        p = p.data
+    if is_dask(p):
+        if p.dtype.kind not in "fiub":
+            raise TypeError(f"p must hold real numbers, not {p.dtype}.")
+    else:
+        p = np.asarray(_unmasked(p, "p"))
         if p.dtype not in (np.float32, np.float64):
             if p.dtype.kind not in "fiub":
                 raise TypeError(f"p must hold real numbers, not {p.dtype}.")
@@ -158,7 +192,7 @@ def check_tol(tol) -> float:
 
 
 def _finite(values, name: str, remedy: str) -> np.ndarray:
-    values = np.asarray(values)
+    values = np.asarray(_unmasked(values, name))
     if values.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, not {values.dtype}.")
     values = values.astype(np.float64)
@@ -178,6 +212,22 @@ def check_parameters(parameters) -> np.ndarray:
             f"and not be empty; it has {parameters.shape}."
         )
     return parameters
+
+
+def check_spread(parameters: np.ndarray) -> None:
+    """Refuse a draw so far out that standard deviations say nothing about the others."""
+    unit = abs(parameters).max(axis=(0, 1))
+    scaled = parameters / np.where(unit > 0, unit, 1.0)
+    distance = abs(scaled - np.median(scaled, axis=(0, 1)))
+    typical = np.median(distance, axis=(0, 1))
+    far = (distance > 1e8 * typical) & (typical > 0)
+    if far.any():
+        draw, component, parameter = np.argwhere(far)[0]
+        raise ValueError(
+            f"parameters[{draw}, {component}, {parameter}] is "
+            f"{parameters[draw, component, parameter]:.6g}, so far from the others that their "
+            "standard deviation means nothing; drop that draw, or pass standardise=False."
+        )
 
 
 def check_parameter_pivot(pivot, parameters: np.ndarray) -> np.ndarray:
@@ -241,7 +291,12 @@ def check_log_density(values, n_observations: int, n_components: int) -> np.ndar
             "log_density must return an array of shape (observations, components) = "
             f"({n_observations}, {n_components}); it returned {values.shape}."
         )
-    if np.isnan(values).any() or (values == np.inf).any():
+    if values.max(initial=-np.inf) > LARGEST_LOG_DENSITY:
+        raise ValueError(
+            f"log_density returned {values.max():.6g}; sums of log densities beyond "
+            f"{LARGEST_LOG_DENSITY:.0e} have no precision left. Is it a density, not its logarithm?"
+        )
+    if np.isnan(values).any():
         raise ValueError(
             "log_density returned NaN or +inf; it must return a finite log density, or -inf, "
             "at every average of the draws' parameters."
@@ -271,7 +326,13 @@ def check_starts(starts, names: Sequence[str], n_draws: int, n_components: int) 
     """Return the starts as a list of names and permutations (m, K)."""
     if isinstance(starts, str | np.ndarray):
         starts = [starts]
-    starts = list(starts)
+    try:
+        starts = list(starts)
+    except TypeError:
+        raise TypeError(
+            f"starts must be a name, an array of permutations or a sequence of them, not "
+            f"{starts!r}."
+        ) from None
     if not starts:
         raise ValueError(f"starts is empty; name at least one of {', '.join(names)}.")
     checked = []
