@@ -2,7 +2,7 @@ PYTHON := .venv/bin/python
 NOTEBOOKS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2
 NBVAL := $(NOTEBOOKS) --dist loadfile --durations=15 --durations-min=5
 WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
-MUTANTS := $(NOTEBOOKS) tests/mutants.py
+MUTANTS := $(PYTHON) -m mixbook.campaign
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
@@ -28,7 +28,7 @@ test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(WHEEL) --python $(PYTHON) --lock requirements.txt
 	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
-	$(MUTANTS)
+	$(NOTEBOOKS) tests/mutants.py
 
 wheel: .venv/installed ## build labelswitch and test the wheel with each Python found (LOWEST=1: lowest versions)
 	$(WHEEL) $(if $(LOWEST),--lowest)
@@ -36,7 +36,7 @@ wheel: .venv/installed ## build labelswitch and test the wheel with each Python 
 claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
 	$(NBVAL) --nbval-lax chapters
 
-mutants: .venv/installed ## put the thread's faults back into the chapters and expect the claims to fail
+mutants: .venv/installed ## put faults into the chapters, one at a time, and count those that are noticed
 	$(MUTANTS)
 
 execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)

@@ -1,0 +1,292 @@
+"""Run the chapters with one fault at a time, and see whether the book notices: ``make mutants``.
+
+A mutant is run as the suite runs a chapter: what a cell shows is compared with what is stored as
+soon as it has run, and the first difference, failed claim or other exception kills the mutant.
+
+A chapter runs once, and at each cell the process forks the mutants of that cell, so that nothing
+before the fault runs twice. The equivalent mutants are the control: they run to the end of their
+chapter in a fork, and where one is killed, the campaign fails. Verdicts are kept in
+``.mutants.jsonl``, so that a campaign that was interrupted goes on where it stopped.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import nbformat
+from nbval.plugin import get_sanitize_patterns
+
+from mixbook.claims import ClaimError
+from mixbook.execute import ROOT
+from mixbook.mutants import KINDS, LISTS, Mutant, code_cells, drawn, written
+
+REPORT = LISTS / "report.json"
+VERDICTS = ROOT / ".mutants.jsonl"
+CELL_SECONDS = 300  # the suite's own limit for a cell
+MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
+ANSWER = 2_000  # bytes of an answer that are kept; a pipe holds more
+GOAL = 0.95  # the share of mutants to be killed in each chapter, of those that change anything
+
+
+class Outputs(list):
+    """What a cell shows, in its order, in the form in which a notebook stores it."""
+
+    def write(self, name: str, text: str) -> None:
+        """Add text of a stream."""
+        if self and self[-1].output_type == "stream" and self[-1].name == name:
+            self[-1].text += text
+        elif text:
+            self.append(nbformat.v4.new_output("stream", name=name, text=text))
+
+    def display(self, data: dict, metadata: dict | None = None, **_: object) -> None:
+        """Add what `display` shows."""
+        self.append(nbformat.v4.new_output("display_data", data, metadata=metadata or {}))
+
+
+class Stream:
+    """A text stream that writes into the outputs of the cell that runs."""
+
+    encoding, errors = "utf-8", "strict"
+
+    def __init__(self, name: str, kernel: "Kernel"):
+        self.name, self.kernel = name, kernel
+
+    def write(self, text: str) -> int:
+        """Add text to the outputs."""
+        self.kernel.outputs.write(self.name, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def isatty(self) -> bool:
+        """Tell that this is no terminal."""
+        return False
+
+
+class Kernel:
+    """An IPython shell in this process, so that it can be forked with all that it holds."""
+
+    def __init__(self) -> None:
+        import matplotlib as mpl
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        self.outputs = Outputs()
+        quiet = Config({"HistoryManager": {"enabled": False}})  # its thread would not be forked
+        self.shell = InteractiveShell.instance(config=quiet)
+        self.shell.display_pub.publish = lambda *args, **keys: self.outputs.display(*args, **keys)
+        self.shell.showtraceback = self.shell.showsyntaxerror = lambda *args, **keys: None
+        mpl.use("module://matplotlib_inline.backend_inline")
+
+    def run(self, source: str) -> tuple[Outputs, BaseException | None]:
+        """Run a cell; return its outputs, and the exception that it raised, if any."""
+        self.outputs = Outputs()
+        with (
+            contextlib.redirect_stdout(Stream("stdout", self)),
+            contextlib.redirect_stderr(Stream("stderr", self)),
+        ):
+            result = self.shell.run_cell(source, store_history=True)
+        return self.outputs, result.error_before_exec or result.error_in_exec
+
+
+def differences(stored: list[nbformat.NotebookNode], new: list[nbformat.NotebookNode]) -> list[str]:
+    """Return what differs between two cells' outputs after nbval's sanitiser, as texts."""
+    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitise.cfg").read_text("utf-8"))
+    texts = []
+    for outputs in (stored, new):
+        texts.append([])
+        for output in outputs:
+            streams = output.get("data") or {output.get("name", ""): output.get("text", "")}
+            for kind, text in sorted(streams.items()):
+                for pattern, replacement in patterns if "image/" not in kind else []:
+                    text = re.sub(pattern, replacement, text)
+                texts[-1].append(f"{kind}: {text}" if "image/" not in kind else kind)
+    if len(texts[0]) != len(texts[1]):
+        return [f"{len(texts[0])} outputs are now {len(texts[1])}"]
+    return [f"{old} is now {now}" for old, now in zip(*texts, strict=True) if old != now]
+
+
+def judge(kernel: Kernel, cells: list[nbformat.NotebookNode], first: int, source: str) -> str:
+    """Run the cells from `first` on, with `source` in its place; return what the book noticed.
+
+    That is nothing where all cells show what is stored.
+    """
+    for number in range(first, len(cells)):
+        signal.alarm(CELL_SECONDS)  # ends the process
+        outputs, error = kernel.run(source if number == first else cells[number].source)
+        signal.alarm(0)
+        if error is not None:
+            kind = "claim" if isinstance(error, ClaimError) else "exception"
+            return f"{kind}: cell {number}: {type(error).__name__}: {error}"
+        if found := differences(cells[number].outputs, outputs):
+            return f"difference: cell {number}: {found[0]}"
+    return ""
+
+
+def in_fork(function: Callable[[], str]) -> str:
+    """Run a function in a fork of this process; return its answer, or what ended the fork."""
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # A sampler leaves threads; the equivalent mutants show that they do no harm.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        try:
+            answer = function()
+        except BaseException as error:
+            answer = f"exception: outside the cells: {error!r}"
+        os.write(write, answer.encode()[:ANSWER] + b"\0")
+        os._exit(0)
+    os.close(write)
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what the fork may have started
+    with open(read, encoding="utf-8", errors="replace") as pipe:
+        answer = pipe.read()
+    if answer.endswith("\0"):
+        return answer[:-1]
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
+        return f"time: a cell ran for more than {CELL_SECONDS} s"
+    return f"crash: the process ended with status {status}"
+
+
+def key(mutant: Mutant, cells: list[nbformat.NotebookNode]) -> str:
+    """Return the digest under which the verdict on a mutant of these cells is kept."""
+    text = json.dumps([cells, mutant.cell, mutant.source])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def verdicts() -> dict[str, dict]:
+    """Return the verdicts that are kept, by the keys of their mutants."""
+    lines = VERDICTS.read_text(encoding="utf-8").splitlines() if VERDICTS.exists() else []
+    return {record["key"]: record for record in map(json.loads, lines)}
+
+
+def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
+    """Run those mutants of a chapter on which there is no verdict, and keep their verdicts.
+
+    Raises
+    ------
+    RuntimeError
+        If a cell of the unchanged chapter does not show what is stored.
+    """
+    cells, kept = code_cells(chapter), verdicts()
+    waiting = [mutant for mutant in mutants if key(mutant, cells) not in kept]
+    if not waiting:
+        return
+    os.chdir(ROOT / "chapters")
+    kernel = Kernel()
+    for number in range(max(mutant.cell for mutant in waiting) + 1):
+        for mutant in [mutant for mutant in waiting if mutant.cell == number]:
+            start = time.monotonic()
+            answer = in_fork(lambda: judge(kernel, cells, number, mutant.source))  # noqa: B023
+            seconds = round(time.monotonic() - start)
+            record = {"key": key(mutant, cells), "noticed": answer, "seconds": seconds}
+            with VERDICTS.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record | mutant._asdict(), ensure_ascii=False) + "\n")
+            print(f"{chapter}: {mutant.imitates}: {answer or 'SURVIVES'}"[:160], flush=True)
+        if found := judge(kernel, cells[: number + 1], number, cells[number].source):
+            raise RuntimeError(f"the unchanged {chapter} does not show what is stored: {found}")
+
+
+def summary(chapter: str, mutants: list[Mutant]) -> dict:
+    """Return what the verdicts say about a chapter's mutants, for the report.
+
+    Returns
+    -------
+    dict
+        For each kind the numbers of mutants ``killed`` and ``tried``, equivalent ones left out;
+        how often each means ``noticed`` one; ``survivors`` and ``equivalents`` with their reasons.
+    """
+    cells, kept = code_cells(chapter), verdicts()
+    result = {kind: {"killed": 0, "tried": 0} for kind in KINDS}
+    result |= {"noticed": {}, "survivors": [], "equivalents": []}
+    for mutant in mutants:
+        noticed = kept[key(mutant, cells)]["noticed"]
+        why, _, reason = mutant.excuse.partition(": ")
+        entry = {"kind": mutant.kind, "imitates": mutant.imitates, "reason": reason}
+        if why == "equivalent":
+            result["equivalents"].append(entry | {"noticed": noticed})
+            continue
+        result[mutant.kind]["tried"] += 1
+        if noticed:
+            result[mutant.kind]["killed"] += 1
+            means = noticed.split(":")[0]
+            result["noticed"][means] = result["noticed"].get(means, 0) + 1
+        else:
+            result["survivors"].append(entry)
+    return result
+
+
+def score(result: dict) -> float:
+    """Return the share of the mutants that change anything which was killed."""
+    killed, tried = (sum(result[kind][part] for kind in KINDS) for part in ("killed", "tried"))
+    return killed / tried
+
+
+def main() -> int:
+    """Run the command line; return 1 where too few mutants were killed."""
+    parser = argparse.ArgumentParser(prog="python -m mixbook.campaign", description=__doc__)
+    parser.add_argument("chapters", nargs="*", help="names of chapters; default: all")
+    parser.add_argument("--sample", action="store_true", help="only the mutants marked as sample")
+    parser.add_argument("--jobs", type=int, default=2, help="chapters that run at a time")
+    arguments = parser.parse_args()
+    chapters = arguments.chapters or [path.stem for path in sorted(LISTS.glob("*.toml"))]
+    mutants = {chapter: written(chapter) for chapter in chapters}
+    if arguments.sample:
+        mutants = {
+            chapter: [mutant for mutant in members if mutant.sample]
+            for chapter, members in mutants.items()
+        }
+    else:
+        mutants = {chapter: members + drawn(chapter) for chapter, members in mutants.items()}
+    if len(chapters) == 1:
+        run_chapter(chapters[0], mutants[chapters[0]])
+    else:  # each in a process of its own: no chapter may see what another left behind
+        command = [sys.executable, "-m", "mixbook.campaign"] + ["--sample"] * arguments.sample
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            ends = list(pool.map(lambda chapter: subprocess.run([*command, chapter]), chapters))
+        if any(end.returncode < 0 or end.returncode > 1 for end in ends):
+            return 2
+    return report(mutants, store=not arguments.sample and not arguments.chapters)
+
+
+def report(mutants: dict[str, list[Mutant]], store: bool) -> int:
+    """Print and store the outcome; return 1 where too few were killed, or a control was."""
+    results = {
+        chapter: summary(chapter, members) for chapter, members in mutants.items() if members
+    }
+    for chapter, result in results.items():
+        print(f"{chapter}: {score(result):.1%} of the mutants that change anything are killed")
+        for survivor in result["survivors"]:
+            print(f"  survives: {survivor['imitates']} ({survivor['reason'] or 'no reason yet'})")
+        for control in result["equivalents"]:
+            if control["noticed"]:
+                print(f"  is not equivalent: {control['imitates']}: {control['noticed']}")
+    if store:
+        text = json.dumps(results, indent=1, ensure_ascii=False)
+        REPORT.write_text(text + "\n", encoding="utf-8")
+    return int(
+        any(
+            score(result) < GOAL or any(control["noticed"] for control in result["equivalents"])
+            for result in results.values()
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The judge of the mutants: what it calls killed, and what it lets live."""
+
+import os
+
+import nbformat
+import pytest
+
+from mixbook import campaign
+from mixbook.campaign import in_fork, judge
+
+CELLS = [
+    "from mixbook import claim\nvalue = 2",
+    "print('two' * value)",
+    "claim('two is two', value, between=(1, 3), name='two')",
+]
+
+
+def run(source: str, cell: int = 0) -> str:
+    """Store what the healthy cells show, then run them with one changed, all in a fork."""
+
+    def both() -> str:
+        kernel = campaign.Kernel()
+        cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+        for stored in cells:
+            stored.outputs, error = kernel.run(stored.source)
+            assert error is None
+        return judge(kernel, cells, cell, source)
+
+    return in_fork(both)
+
+
+@pytest.mark.parametrize(
+    ("source", "noticed"),
+    [
+        (CELLS[0] + "  # nothing", ""),
+        ("value = 9", "difference: cell 1"),
+        ("value = None", "exception: cell 1: TypeError"),
+        ("value =", "exception: cell 0: SyntaxError"),
+        ("1 / 0", "exception: cell 0: ZeroDivisionError"),
+        ("import os; os.abort()", "crash"),
+        ("import sys; print(1, file=sys.stderr)", "difference: cell 0"),
+        ("1 + 1", "difference: cell 0"),
+    ],
+)
+def test_the_first_cell_that_notices_is_named(source, noticed):
+    answer = run(source)
+    assert answer.startswith(noticed)
+    assert bool(answer) == bool(noticed)
+
+
+def test_a_failed_claim_is_told_from_other_exceptions():
+    assert run("claim('two is two', 9, between=(1, 3), name='two')", cell=2).startswith("claim")
+
+
+def test_a_cell_that_hangs_is_killed(monkeypatch):
+    monkeypatch.setattr(campaign, "CELL_SECONDS", 1)
+    assert run("while True: pass").startswith("time")
+
+
+def test_a_fork_keeps_its_changes_to_itself():
+    changed = []
+    assert in_fork(lambda: str(changed.append(1) or len(changed))) == "1"
+    assert changed == []
+    assert in_fork(lambda: os._exit(3)).startswith("crash")
+
+
+def test_a_long_answer_is_cut():
+    assert in_fork(lambda: "x" * 10**6) == "x" * campaign.ANSWER
+
+
+def test_the_summary_counts_controls_and_survivors_apart(monkeypatch):
+    mutants = [
+        campaign.Mutant("chapter", 0, source, "check", source, excuse)
+        for source, excuse in (
+            ("killed", ""),
+            ("killed too", "survives: not any more"),
+            ("alive", ""),
+            ("alive, known", "survives: why"),
+            ("control", "equivalent: why"),
+        )
+    ]
+    monkeypatch.setattr(campaign, "code_cells", lambda chapter: [])
+    monkeypatch.setattr(
+        campaign,
+        "verdicts",
+        lambda: {
+            campaign.key(mutant, []): {"noticed": "claim: cell 0" * ("killed" in mutant.source)}
+            for mutant in mutants
+        },
+    )
+    result = campaign.summary("chapter", mutants)
+    assert result["check"] == {"killed": 2, "tried": 4}
+    assert result["noticed"] == {"claim": 2}
+    assert [entry["reason"] for entry in result["survivors"]] == ["", "why"]
+    assert [entry["noticed"] for entry in result["equivalents"]] == [""]
+    assert campaign.score(result) == 0.5
