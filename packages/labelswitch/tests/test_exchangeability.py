@@ -122,6 +122,13 @@ def test_a_further_dimension_of_that_length_warns_without_a_model(rng):
     assert relabelled.permuted == ("mu",)
 
 
+def test_features_of_the_data_do_not_warn(rng):
+    mu = rng.normal(size=(*LEAD, 2, 2))
+    groups = {"posterior": {"mu": mu}, "observed_data": {"y": rng.normal(size=(N, 2))}}
+    dims = {"mu": ["component", "axis"], "y": ["obs", "axis"]}
+    labelswitch.relabel(az.from_dict(groups, dims=dims))
+
+
 def test_a_feature_as_long_as_the_components_is_not_one(rng):
     """Two components in the plane: mu (component, axis), and y tells the axes apart."""
     centres = np.array([[0.0, 5.0], [10.0, -5.0]])

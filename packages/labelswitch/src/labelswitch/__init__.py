@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         sjw,
         stephens,
     )
+    from labelswitch.clustering import Partition, n_occupied, partition, similarity
     from labelswitch.diagnosis import Diagnosis, diagnose
     from labelswitch.mixture import component_log_density, responsibilities
     from labelswitch.relabelling import Relabelled, compare, relabel
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AlgorithmResult",
     "Diagnosis",
+    "Partition",
     "Relabelled",
     "apply_permutations",
     "apply_to_allocations",
@@ -37,10 +39,13 @@ __all__ = [
     "ecr",
     "ecr_iterative_1",
     "ecr_iterative_2",
+    "n_occupied",
     "order",
+    "partition",
     "pra",
     "relabel",
     "responsibilities",
+    "similarity",
     "sjw",
     "stephens",
 ]
@@ -48,12 +53,16 @@ __all__ = [
 # The module of each name; what is missing here is in `algorithms`.
 _MODULES = {
     "Diagnosis": "diagnosis",
+    "Partition": "clustering",
     "Relabelled": "relabelling",
     "compare": "relabelling",
     "component_log_density": "mixture",
     "diagnose": "diagnosis",
+    "n_occupied": "clustering",
+    "partition": "clustering",
     "relabel": "relabelling",
     "responsibilities": "mixture",
+    "similarity": "clustering",
 }
 
 

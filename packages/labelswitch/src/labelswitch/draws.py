@@ -193,9 +193,10 @@ class Draws:
 
     def warn_of_what_stays(self, *, allocations_open: bool, by: str | None) -> None:
         """Warn by name of what looks as if it carried labels and was not named."""
-        observed = (
-            set(self.dt["observed_data"].data_vars) if "observed_data" in self.dt.children else ()
-        )
+        given = [self.dt[name] for name in ("observed_data", "constant_data") if name in self.dt]
+        observed = {name for group in given for name in group.data_vars}
+        # What the data carry are observations or their features.
+        known = {*self.dims, by, *(dim for group in given for dim in group.dims)}
         for dataset in draw_groups(self.dt).values():
             for name, variable in dataset.data_vars.items():
                 own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
@@ -206,7 +207,7 @@ class Draws:
                 twins = [
                     dim
                     for dim in own
-                    if dim not in (*self.dims, by) and variable.sizes[dim] == self.n_components
+                    if dim not in known and variable.sizes[dim] == self.n_components
                 ]
                 if twins and self.n_components > 1:
                     warnings.warn(

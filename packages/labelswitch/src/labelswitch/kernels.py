@@ -523,3 +523,136 @@ def permutation_posterior(log_density, z, current, uniform, exact):
         for j in range(size):
             sure[t] *= term[j, permutations[t, j]]
     return permutations, probability, log_sum, sure
+
+
+# Clusterings -------------------------------------------------------------------------------------
+
+
+@_compile()
+def add_pairs(z, total):
+    """Add to total (n, n) how often each pair of observations has the same label in z (m, n)."""
+    n_draws, n = z.shape
+    for i in range(n):
+        for t in range(n_draws):
+            label = z[t, i]
+            for j in range(n):
+                if z[t, j] == label:
+                    total[i, j] += 1.0
+
+
+@_compile()
+def compact(z):
+    """Return each draw's labels as 0, 1, ... in the order of their first observations."""
+    n_draws, n = z.shape
+    out = np.empty((n_draws, n), np.int32)
+    name = np.empty(z.max() + 1, np.int32)
+    for t in range(n_draws):
+        name[:] = -1
+        n_names = 0
+        for i in range(n):
+            if name[z[t, i]] < 0:
+                name[z[t, i]] = n_names
+                n_names += 1
+            out[t, i] = name[z[t, i]]
+    return out
+
+
+@_compile()
+def _term(count, is_vi):
+    """Return the function of a count that both losses sum: x log x, or x squared."""
+    if is_vi:
+        return count * np.log(count) if count > 0 else 0.0
+    return 1.0 * count * count
+
+
+@_compile()
+def expected_loss(z, labels, is_vi):
+    """Return the mean loss between a clustering (n,) and sampled ones (m, n).
+
+    Both losses are sums of a function g over the sizes of the clusters of either and of their
+    intersections: ``sum g(own) + sum g(theirs) - 2 sum g(both)``, over n (VI, g = x log x) or n
+    squared (Binder, g = x squared; divided by n (n - 1) for a share of pairs).
+    """
+    n_draws, n = z.shape
+    n_own = labels.max() + 1
+    own = np.zeros(n_own)
+    for i in range(n):
+        own[labels[i]] += 1
+    base = 0.0
+    for a in range(n_own):
+        base += _term(own[a], is_vi)
+    total = 0.0
+    for t in range(n_draws):
+        n_theirs = z[t].max() + 1
+        theirs = np.zeros(n_theirs)
+        both = np.zeros((n_own, n_theirs))
+        for i in range(n):
+            theirs[z[t, i]] += 1
+            both[labels[i], z[t, i]] += 1
+        for b in range(n_theirs):
+            total += _term(theirs[b], is_vi)
+            for a in range(n_own):
+                total -= 2 * _term(both[a, b], is_vi)
+    scale = n if is_vi else max(n * (n - 1), 1)
+    return (base + total / n_draws) / scale
+
+
+@_compile()
+def search_partition(z, start, order, is_vi):
+    """Build or improve a clustering, one observation at a time, until no move lowers the loss.
+
+    Parameters
+    ----------
+    z : (m, n) int32 array
+        Sampled clusterings, labels 0, 1, ...
+    start : (n,) int32 array
+        A clustering, or -1 for observations that have not been placed.
+    order : (n,) int array
+        The order in which observations are placed and moved.
+    is_vi : bool
+    """
+    n_draws, n = z.shape
+    labels = start.copy()
+    most = min(n, max(2 * (z.max() + 1), labels.max() + 2, 16))
+    own = np.zeros(most, np.int64)
+    both = np.zeros((n_draws, most, z.max() + 1), np.int32)
+    # What a cluster's term grows by when it grows from x to x + 1, for every x.
+    growth = np.empty(n)
+    for count in range(n):
+        growth[count] = _term(count + 1, is_vi) - _term(count, is_vi)
+    for i in range(n):
+        if labels[i] >= 0:
+            own[labels[i]] += 1
+            for t in range(n_draws):
+                both[t, labels[i], z[t, i]] += 1
+    for _sweep in range(100):
+        moved = False
+        for i in order:
+            current = labels[i]
+            if current >= 0:
+                own[current] -= 1
+                for t in range(n_draws):
+                    both[t, current, z[t, i]] -= 1
+            best = -1
+            lowest = np.inf
+            tried_empty = False
+            for a in range(most):
+                if own[a] == 0:
+                    if tried_empty:  # all empty clusters are alike
+                        continue
+                    tried_empty = True
+                gain = 0.0
+                for t in range(n_draws):
+                    gain += growth[both[t, a, z[t, i]]]
+                change = growth[own[a]] - 2 * gain / n_draws
+                if change < lowest - 1e-12 or (a == current and change <= lowest + 1e-12):
+                    best = a
+                    lowest = change
+            labels[i] = best
+            moved = moved or best != current
+            own[best] += 1
+            for t in range(n_draws):
+                both[t, best, z[t, i]] += 1
+        if not moved:
+            break
+    return labels

@@ -1,0 +1,188 @@
+"""Co-clustering, point partitions and occupancy, against enumeration and closed forms."""
+
+import arviz_base as az
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import labelswitch
+from labelswitch import kernels
+
+
+def tree(z, **more):
+    return az.from_dict({"posterior": {"z": z, **more}}, dims={"z": ["obs"]})
+
+
+def noisy(seed, n=40, n_draws=60, n_chains=2, noise=0.15, size=3):
+    """Draw clusterings near a truth, their labels renamed at random in each draw."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % size
+    z = np.where(rng.random((n_chains, n_draws, n)) < noise, rng.integers(size + 1), truth)
+    names = rng.permuted(np.tile(np.arange(size + 1), (n_chains, n_draws, 1)), axis=-1)
+    return np.take_along_axis(names, z, axis=-1), truth
+
+
+def partitions(n):
+    """Return every partition of n things, as restricted growth strings."""
+
+    def grow(head, top):
+        if len(head) == n:
+            yield np.array(head, np.int32)
+            return
+        for label in range(top + 2):
+            yield from grow([*head, label], max(top, label))
+
+    return list(grow([0], 0))
+
+
+def variation_of_information(one, two):
+    """Return the entropies of both less twice the mutual information, from the definition."""
+    joint = np.zeros((one.max() + 1, two.max() + 1))
+    np.add.at(joint, (one, two), 1 / len(one))
+    rows, columns = joint.sum(axis=1, keepdims=True), joint.sum(axis=0, keepdims=True)
+    positive = joint > 0
+    information = (joint[positive] * np.log(joint[positive] / (rows * columns)[positive])).sum()
+
+    def entropy(p):
+        return -(p[p > 0] * np.log(p[p > 0])).sum()
+
+    return entropy(rows) + entropy(columns) - 2 * information
+
+
+def binder(one, two):
+    """Return the share of pairs that one puts together and the other does not."""
+    pairs = np.triu_indices(len(one), 1)
+    return ((one[:, None] == one)[pairs] != (two[:, None] == two)[pairs]).mean()
+
+
+LOSSES = {"vi": variation_of_information, "binder": binder}
+
+
+def test_similarity_of_allocations_is_the_share_of_draws():
+    z, _ = noisy(1)
+    found = labelswitch.similarity(tree(z), allocations="z")
+    flat = z.reshape(-1, z.shape[-1])
+    np.testing.assert_allclose(found, (flat[:, :, None] == flat[:, None]).mean(axis=0), rtol=1e-6)
+    assert found.dims == ("obs", "obs_other")
+
+
+def test_similarity_of_responsibilities_is_the_expectation_over_allocations():
+    rng = np.random.default_rng(2)
+    p = rng.dirichlet([0.5, 0.5, 0.5], size=(2, 30, 8))
+    dt = az.from_dict({"posterior": {"p": p}}, dims={"p": ["obs", "component"]})
+    found = labelswitch.similarity(dt, responsibilities="p").values
+    expected = np.einsum("ctik,ctjk->ij", p, p) / 60
+    np.fill_diagonal(expected, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # Labels do not matter, and Monte Carlo over sampled allocations agrees.
+    turned = az.from_dict({"posterior": {"p": p[..., ::-1]}}, dims={"p": ["obs", "component"]})
+    np.testing.assert_allclose(
+        labelswitch.similarity(turned, responsibilities="p").values, found, rtol=1e-5
+    )
+    z = (p.cumsum(-1)[..., :-1] < rng.random((400, 2, 30, 8, 1))).sum(-1).reshape(-1, 8)
+    sampled = (z[:, :, None] == z[:, None]).mean(axis=0)
+    np.testing.assert_allclose(found, sampled, atol=0.02)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("seed", range(6))
+def test_the_partition_is_the_best_of_all(loss, seed):
+    """Against all 4,140 partitions of eight observations, by the definition of the loss."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(3, size=(1, 15, 8))
+    every = partitions(8)
+    assert len(every) == 4140
+    expected = [
+        kernels.expected_loss(kernels.compact(z[0].astype(np.int32)), one, loss == "vi")
+        for one in every
+    ]
+    best = every[int(np.argmin(expected))]
+    by_definition = np.mean([LOSSES[loss](best, draw) for draw in z[0]])
+    assert min(expected) == pytest.approx(by_definition, rel=1e-9)
+    found = labelswitch.partition(tree(z), loss=loss, allocations="z")
+    assert found.expected_loss == pytest.approx(min(expected), rel=1e-9)
+    again = np.mean([LOSSES[loss](found.labels.values, draw) for draw in z[0]])
+    assert again == pytest.approx(found.expected_loss, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_partition_is_no_worse_than_any_draw_or_cut(loss):
+    from labelswitch.clustering import _cuts
+
+    for seed in range(4):
+        z, _ = noisy(seed, noise=0.5)
+        flat = kernels.compact(z.reshape(-1, z.shape[-1]).astype(np.int32))
+        found = labelswitch.partition(tree(z), loss=loss, allocations="z", n_runs=4)
+        for one in [*flat, *_cuts(flat)]:
+            value = kernels.expected_loss(flat, one, loss == "vi")
+            assert found.expected_loss <= value + 1e-12
+
+
+def test_the_partition_finds_the_truth_and_numbers_it_from_the_front():
+    z, truth = noisy(3)
+    found = labelswitch.partition(tree(z), allocations="z")
+    np.testing.assert_array_equal(found.labels, truth)
+    assert found.n_clusters == 3
+    assert repr(found).startswith("<Partition of 40 observations into 3 clusters, expected vi")
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_renaming_the_labels_of_a_draw_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    z, _ = noisy(seed, n=12, n_draws=8)
+    names = rng.permuted(np.tile(np.arange(4), (*z.shape[:2], 1)), axis=-1)
+    renamed = np.take_along_axis(names, z, axis=-1)
+    one, two = (labelswitch.partition(tree(item), allocations="z") for item in (z, renamed))
+    np.testing.assert_array_equal(one.labels, two.labels)
+    assert one.expected_loss == pytest.approx(two.expected_loss)
+    np.testing.assert_array_equal(
+        labelswitch.n_occupied(tree(z), allocations="z"),
+        labelswitch.n_occupied(tree(renamed), allocations="z"),
+    )
+
+
+def test_occupancy_counts_components_by_chain():
+    z = np.array([[[0, 0, 0], [0, 1, 1]], [[2, 2, 1], [3, 1, 0]]])
+    found = labelswitch.n_occupied(tree(z), allocations="z")
+    np.testing.assert_array_equal(found, [[0, 0.5, 0.5, 0], [0, 0, 0.5, 0.5]])
+    pairs = labelswitch.n_occupied(tree(z), allocations="z", at_least=2)
+    np.testing.assert_array_equal(pairs, [[0, 1], [0.5, 0.5]])
+
+
+def test_occupancy_from_responsibilities_samples_allocations():
+    """Two rows, two components, even odds: both occupied in half of the draws."""
+    p = np.full((1, 4000, 2, 2), 0.5)
+    dt = az.from_dict({"posterior": {"p": p}}, dims={"p": ["obs", "component"]})
+    found = labelswitch.n_occupied(dt, responsibilities="p")
+    assert float(found[0, 2]) == pytest.approx(0.5, abs=4 * 0.5 / 4000**0.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda dt: labelswitch.similarity(dt), ValueError, "pass exactly one of them; 0"),
+        (
+            lambda dt: labelswitch.similarity(dt, allocations="z", responsibilities="z"),
+            ValueError,
+            "pass exactly one of them; 2",
+        ),
+        (lambda dt: labelswitch.similarity(dt, allocations="x"), TypeError, "holds float64"),
+        (lambda dt: labelswitch.similarity(dt, responsibilities="z"), ValueError, "dimensions"),
+        (
+            lambda dt: labelswitch.partition(dt, loss="vl", allocations="z"),
+            ValueError,
+            "loss: 'vl' is unknown. Choose one of vi, binder",
+        ),
+        (
+            lambda dt: labelswitch.n_occupied(dt, allocations="z", at_least=0),
+            ValueError,
+            "at_least: a component holds one",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, kind, message):
+    z, _ = noisy(4)
+    with pytest.raises(kind, match=message):
+        call(tree(z, x=z * 1.0))
