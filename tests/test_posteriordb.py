@@ -18,7 +18,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
-from posteriordb_gibbs import FOLDER, POINTS, gibbs, GRID, label_free, load, summary
+from posteriordb_gibbs import FOLDER, GRID, POINTS, gibbs, label_free, load, summary
 from scipy import stats
 
 import labelswitch
