@@ -28,7 +28,7 @@ test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(WHEEL) --python $(PYTHON) --lock requirements.txt
 	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
-	$(NOTEBOOKS) tests/mutants.py
+	$(MUTANTS) --sample
 
 wheel: .venv/installed ## build labelswitch and test the wheel with each Python found (LOWEST=1: lowest versions)
 	$(WHEEL) $(if $(LOWEST),--lowest)

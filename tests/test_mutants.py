@@ -25,6 +25,7 @@ def test_the_list_fits_the_chapter(chapter):
 def test_there_are_enough_of_them():
     mutants = [mutant for chapter in CHAPTERS for mutant in written(chapter)]
     assert len(mutants) >= 150
+    assert sum(mutant.sample for mutant in mutants) >= 20
 
     assert sum(mutant.kind == "shown" for mutant in mutants) >= 40
     assert sum(mutant.kind == "check" for mutant in mutants) >= 40

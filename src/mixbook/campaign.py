@@ -29,14 +29,22 @@ from nbval.plugin import get_sanitize_patterns
 
 from mixbook.claims import ClaimError
 from mixbook.execute import ROOT
-from mixbook.mutants import KINDS, LISTS, Mutant, code_cells, drawn, written
+from mixbook.mutants import (
+    GOAL,
+    KINDS,
+    LISTS,
+    REPORT,
+    Mutant,
+    code_cells,
+    drawn,
+    score,
+    written,
+)
 
-REPORT = LISTS / "report.json"
 VERDICTS = ROOT / ".mutants.jsonl"
 CELL_SECONDS = 300  # the suite's own limit for a cell
 MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 ANSWER = 2_000  # bytes of an answer that are kept; a pipe holds more
-GOAL = 0.95  # the share of mutants to be killed in each chapter, of those that change anything
 
 
 class Outputs(list):
@@ -81,6 +89,7 @@ class Kernel:
     def __init__(self) -> None:
         import matplotlib as mpl
         from IPython.core.interactiveshell import InteractiveShell
+        from matplotlib_inline.backend_inline import configure_inline_support
         from traitlets.config import Config
 
         self.outputs = Outputs()
@@ -89,6 +98,7 @@ class Kernel:
         self.shell.display_pub.publish = lambda *args, **keys: self.outputs.display(*args, **keys)
         self.shell.showtraceback = self.shell.showsyntaxerror = lambda *args, **keys: None
         mpl.use("module://matplotlib_inline.backend_inline")
+        configure_inline_support(self.shell, mpl.get_backend())
 
     def run(self, source: str) -> tuple[Outputs, BaseException | None]:
         """Run a cell; return its outputs, and the exception that it raised, if any."""
@@ -198,7 +208,8 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
             record = {"key": key(mutant, cells), "noticed": answer, "seconds": seconds}
             with VERDICTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record | mutant._asdict(), ensure_ascii=False) + "\n")
-            print(f"{chapter}: {mutant.imitates}: {answer or 'SURVIVES'}"[:160], flush=True)
+            answer = " ".join(answer.split())[:100] or "SURVIVES"
+            print(f"{chapter}: {mutant.imitates}: {answer}", flush=True)
         if found := judge(kernel, cells[: number + 1], number, cells[number].source):
             raise RuntimeError(f"the unchanged {chapter} does not show what is stored: {found}")
 
@@ -232,12 +243,6 @@ def summary(chapter: str, mutants: list[Mutant]) -> dict:
     return result
 
 
-def score(result: dict) -> float:
-    """Return the share of the mutants that change anything which was killed."""
-    killed, tried = (sum(result[kind][part] for kind in KINDS) for part in ("killed", "tried"))
-    return killed / tried
-
-
 def main() -> int:
     """Run the command line; return 1 where too few mutants were killed."""
     parser = argparse.ArgumentParser(prog="python -m mixbook.campaign", description=__doc__)
@@ -259,8 +264,12 @@ def main() -> int:
     else:  # each in a process of its own: no chapter may see what another left behind
         command = [sys.executable, "-m", "mixbook.campaign"] + ["--sample"] * arguments.sample
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            ends = list(pool.map(lambda chapter: subprocess.run([*command, chapter]), chapters))
-        if any(end.returncode < 0 or end.returncode > 1 for end in ends):
+            list(pool.map(lambda chapter: subprocess.run([*command, chapter]), chapters))
+    kept = verdicts()
+    for chapter in chapters:
+        cells = code_cells(chapter)
+        if any(key(mutant, cells) not in kept for mutant in mutants[chapter]):
+            print(f"{chapter}: not finished; see above", file=sys.stderr)
             return 2
     return report(mutants, store=not arguments.sample and not arguments.chapters)
 

@@ -20,9 +20,11 @@ import nbformat
 from mixbook.execute import ROOT
 
 LISTS = ROOT / "tests" / "mutants"
+REPORT = LISTS / "report.json"  # what the last campaign found
 KINDS = ("computation", "shown", "check", "automatic")
 DRAWN = 6  # automatic mutants of each chapter
 EXCUSES = ("equivalent", "survives")
+GOAL = 0.95  # the share of mutants to be killed in each chapter, of those that change anything
 
 
 class Mutant(NamedTuple):
@@ -101,6 +103,12 @@ def drawn(chapter: str, count: int = DRAWN, seed: int = 0) -> list[Mutant]:
         Mutant(chapter, cell, source, "automatic", change, excuses.get(change, ""))
         for _, cell, source, change in sorted(ranked)[:count]
     ]
+
+
+def score(result: dict) -> float:
+    """Return the share of a chapter's mutants that were killed, equivalent ones left out."""
+    killed, tried = (sum(result[kind][part] for kind in KINDS) for part in ("killed", "tried"))
+    return killed / tried
 
 
 # Keywords that only quieten, name or save time, and calls that only show: no faults to be had.
