@@ -7,7 +7,7 @@ export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test wheel execute claims mutants bench lint lock clean
+.PHONY: help book test wheel execute claims mutants posteriordb bench lint lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ claims: .venv/installed ## run the notebooks and check their claims only (use wi
 
 mutants: .venv/installed ## put faults into the chapters, one at a time, and count those that are noticed
 	$(MUTANTS)
+
+posteriordb: .venv/installed ## fit posteriordb's mixtures with enough draws to see an error of 5 % of a posterior sd
+	$(PYTHON) -m pytest -m long tests/test_posteriordb.py
 
 execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)
 	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)

@@ -72,6 +72,7 @@ def assert_meets_gibbs(name: str, posterior: xr.Dataset, weights: np.ndarray) ->
         assert_meets(summary(found[label]), *reference.values(), f"{name}, {label}")
 
 
+@pytest.mark.long
 def test_ordered_components_meet_the_published_reference():
     y = load("low_dim_gauss_mix")
     with pm.Model(coords={"component": range(2)}) as model:
@@ -81,7 +82,7 @@ def test_ordered_components_meet_the_published_reference():
         sigma = pm.HalfNormal("sigma", 2, dims="component")
         theta = pm.Beta("theta", 5, 5)
         pm.NormalMixture("y", w=pm.math.stack([theta, 1 - theta]), mu=mu, sigma=sigma, observed=y)
-    posterior = sample(model, 5_500).posterior
+    posterior = sample(model, 9_000).posterior
     values = {
         f"{name}[{k}]": posterior[name].values[..., k] for name in ("mu", "sigma") for k in (0, 1)
     } | {"theta": posterior["theta"].values}
@@ -108,8 +109,9 @@ def test_relabelled_components_meet_the_closed_form():
         assert_meets(found, rows.sum() / precision, precision**-0.5, 0, f"mean {k}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
-    ("name", "n_draws"), [("low_dim_gauss_mix_collapse", 2_500), ("normal_5", 2_500)]
+    ("name", "n_draws"), [("low_dim_gauss_mix_collapse", 8_000), ("normal_5", 4_000)]
 )
 def test_relabelled_draws_meet_the_gibbs_sampler(name, n_draws):
     priors = {

@@ -70,3 +70,15 @@ def test_the_dependencies_are_few():
 
 def test_the_package_is_typed():
     assert Path(labelswitch.__file__).with_name("py.typed").exists()
+
+
+def test_the_code_of_the_readme_runs():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+    names = {}
+    exec(block, names)
+    shown = re.findall(r"^>>> .*\n((?:(?!>>>|```).*\n)+)", text, flags=re.M)
+    assert labelswitch.diagnose(names["dt"]).verdict == shown[0].strip()
+    relabelled = labelswitch.relabel(names["dt"])
+    means = relabelled.dt.posterior["mu"].mean(("chain", "draw")).values.round(2)
+    assert repr(means) == shown[1].strip()
