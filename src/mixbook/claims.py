@@ -50,6 +50,7 @@ def claim(
     between: tuple[float, float] | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    may_be_zero: bool = False,
 ) -> None:
     """Check a statement, show it in one line, and glue its value for the prose.
 
@@ -65,11 +66,15 @@ def claim(
         The closed range (low, high) that is accepted.
     at_least, at_most
         One-sided ranges. A number needs exactly one of the three; a truth value needs none.
+    may_be_zero
+        Whether exactly 0 is an honest value in a range that holds other numbers, too. It is what a
+        comparison of a number with itself gives, and is refused otherwise. Counts are exempt.
 
     Raises
     ------
     ClaimError
-        If the value is out of range, false, missing (None) or not a finite number.
+        If the value is out of range, false, missing (None) or not a finite number, or exactly 0
+        where that is suspicious.
     ValueError
         If the range itself makes no sense: none or more than one given, reversed, or NaN; or if
         `name` was used before in this kernel for another statement.
@@ -112,6 +117,12 @@ def claim(
         raise ClaimError(f"{statement}: the measured value is {value!r}, not a finite number.")
     if not low <= number <= high:
         raise ClaimError(f"{statement}: measured {number:.6g}, accepted {accepted}.")
+    is_count = is_truth or isinstance(value, int | np.integer)
+    if number == 0 and low < high and not is_count and not may_be_zero:
+        raise ClaimError(
+            f"{statement}: measured exactly 0, as when a number is compared with itself. If it "
+            "is honest, say may_be_zero=True, and let a second claim show that the check can fail."
+        )
 
     _names.add((name, statement))
     measured = "true" if is_truth else _text(number)

@@ -95,3 +95,14 @@ def test_text_of_numbers():
     assert claims._text(10_000) == "10,000"
     assert claims._text(1e-10) == "1e-10"
     assert claims._text(2.0) == "2"
+
+
+@pytest.mark.parametrize("zero", [0.0, np.float64(0), np.array(0.0), -0.0])
+def test_exactly_zero_is_suspicious_but_for_counts(zero):
+    for limits in ({"at_most": 1e-9}, {"between": (-1, 1)}, {"at_least": 0}):
+        with pytest.raises(ClaimError, match="compared with itself"):
+            claim("they agree", zero, name="they", **limits)
+        claim("they agree, as they may", zero, name="may", may_be_zero=True, **limits)
+    claim("there is none", zero, name="none", between=(0, 0))
+    claim("few", 0, name="few", at_most=3)
+    claim("few of NumPy's", np.int64(0), name="numpy", at_most=3)
