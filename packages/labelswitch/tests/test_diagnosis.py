@@ -357,6 +357,7 @@ def test_false_alarms_are_as_rare_as_promised():
 
 
 def test_lazy_posteriors_are_diagnosed(mu, w):
+    pytest.importorskip("dask.array")
     dt = tree(mu, w)
     lazy = xr.DataTree.from_dict({"posterior": dt["posterior"].to_dataset().chunk(draw=100)})
     assert labelswitch.diagnose(lazy).verdict == labelswitch.diagnose(dt).verdict
