@@ -4,7 +4,7 @@ Models are not here: each chapter defines its own, in full, so that a reader can
 """
 
 from mixbook.claims import ClaimError, claim
-from mixbook.data import ForumData, load_forum, simulate_forum
+from mixbook.data import ForumData, load_forum, load_table, simulate_forum
 from mixbook.figures import COLOURS, use_style
 from mixbook.reports import fit_report, quiet_sampling, show_table, watermark
 from mixbook.seeds import rng, seed
@@ -16,6 +16,7 @@ __all__ = [
     "claim",
     "fit_report",
     "load_forum",
+    "load_table",
     "quiet_sampling",
     "rng",
     "seed",

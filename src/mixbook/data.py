@@ -1,16 +1,23 @@
-"""The thread's data: simulated as the thread does, and the file that ships with the book."""
+"""The thread's data, simulated as the thread does, and the files that ship with the book."""
 
 import csv
 import hashlib
+import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 SLOPES = (3.0, -1.0)
 NOISE_SD = 0.1
 FORUM_ROWS = 1_000
 FORUM_SHA256 = "e02e50e0b3dde94ee0ad99b6cffe71e9af574e49d8e1341ec35f18d37bf7d544"
+TABLES_SHA256 = {
+    "galaxies": "17d7ab1c7a8daf99dc248543aa79d8cbf1a0b8bed3f36d6f3a163d16d1a631e6",
+    "penguins": "24000047490eae0055c5b25bd98480ceeacfede8f7c332e7352d1a39b2372900",
+    "tone": "11a7345c48ed68164246b47fb13ceb2147caa852357e47b6d622ea263e7e92a2",
+}
 _DATA = Path(__file__).resolve().parents[2] / "data"
 
 
@@ -72,6 +79,52 @@ def simulate_forum(n: int, seed: int | np.random.Generator) -> ForumData:
     return ForumData(x, y, labels)
 
 
+def _content(path: Path) -> tuple[bytes, str]:
+    """Return a file's bytes with LF line ends, and what to do should they be wrong."""
+    remedy = f"Restore it with `git checkout -- data/{path.name}`."
+    if not path.is_file():
+        raise FileNotFoundError(f"The data file {path.name} is missing. {remedy}")
+    return path.read_bytes().replace(b"\r\n", b"\n"), remedy
+
+
+def load_table(name: str) -> pd.DataFrame:
+    """Read one of the real data sets, and check it.
+
+    Parameters
+    ----------
+    name
+        "galaxies" (82 velocities in km/s), "penguins" (342 birds with all four measurements) or
+        "tone" (150 tuned ratios of one musician). ``data/README.md`` says where they come from.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If there is no such data set, or if the content is not the one that ``data/README.md``
+        lists.
+
+    Examples
+    --------
+    >>> load_table("tone").shape
+    (150, 2)
+    """
+    if name not in TABLES_SHA256:
+        raise ValueError(f"name is {name!r}; give one of {', '.join(sorted(TABLES_SHA256))}.")
+    path = _DATA / f"{name}.csv"
+    content, remedy = _content(path)
+    if hashlib.sha256(content).hexdigest() != TABLES_SHA256[name]:
+        raise ValueError(
+            f"The data file {path.name} differs from the one that data/README.md lists. {remedy}"
+        )
+    return pd.read_csv(io.BytesIO(content))
+
+
 def load_forum(path: str | Path = _DATA / "forum.csv") -> ForumData:
     """Read ``data/forum.csv``, the first 1,000 rows of the book's own draw, and check it.
 
@@ -94,10 +147,7 @@ def load_forum(path: str | Path = _DATA / "forum.csv") -> ForumData:
         the one that ``data/README.md`` lists.
     """
     path = Path(path)
-    remedy = f"Restore it with `git checkout -- data/{path.name}`."
-    if not path.is_file():
-        raise FileNotFoundError(f"The data file {path.name} is missing. {remedy}")
-    content = path.read_bytes().replace(b"\r\n", b"\n")
+    content, remedy = _content(path)
     rows = list(csv.DictReader(content.decode("utf-8", errors="replace").splitlines()))
     try:
         columns = [[float(row[name]) for row in rows] for name in ("x", "y", "label")]

@@ -1,7 +1,7 @@
 """Run chapters in fresh kernels and store their outputs: ``make execute``.
 
-A chapter is run when its code or the files in ``data/`` changed since its outputs were stored,
-which a digest in the notebook's metadata tells; ``--all`` runs every chapter.
+A chapter is run when its code or a file of ``data/`` that it names changed since its outputs were
+stored, which a digest in the notebook's metadata tells; ``--all`` runs every chapter.
 """
 
 import argparse
@@ -24,7 +24,7 @@ METADATA = {
 
 
 def digest(notebook: nbformat.NotebookNode) -> str:
-    """Return a digest of the code of a notebook and of the files in ``data/``.
+    """Return a digest of the code of a notebook and of the files of ``data/`` that it names.
 
     Comments and layout do not count, so that a formatter does not make outputs old.
     """
@@ -32,8 +32,10 @@ def digest(notebook: nbformat.NotebookNode) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             summary.update(ast.unparse(ast.parse(cell.source)).encode() + b"\0")
+    code = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     for path in sorted((ROOT / "data").glob("*.csv")):
-        summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
+        if path.stem in code:
+            summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
     return summary.hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from mixbook import data, load_forum, seed, simulate_forum
+from mixbook import data, load_forum, load_table, seed, simulate_forum
 
 FILE = ROOT / "data" / "forum.csv"
 
@@ -95,3 +95,28 @@ def test_an_altered_file_is_refused(tmp_path, old, new, message):
 def test_a_missing_file_is_named_with_its_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"forum\.csv is missing.*git checkout"):
         load_forum(tmp_path / "forum.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "column", "total"),
+    [  # the sums of the files' columns, by awk
+        ("galaxies", 82, "velocity", 1708180),
+        ("penguins", 342, "body_mass_g", 1437000),
+        ("tone", 150, "tuned", 310.832),
+    ],
+)
+def test_the_real_data_are_whole(name, rows, column, total):
+    table = load_table(name)
+    assert len(table) == rows
+    assert table[column].sum() == pytest.approx(total, abs=1e-6)
+
+
+def test_an_altered_or_unknown_table_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="galaxies, penguins, tone"):
+        load_table("iris")
+    monkeypatch.setattr(data, "_DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match="git checkout"):
+        load_table("tone")
+    (tmp_path / "tone.csv").write_text("stretchratio,tuned\n1,1\n")
+    with pytest.raises(ValueError, match="differs from the one"):
+        load_table("tone")

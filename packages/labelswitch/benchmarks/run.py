@@ -82,26 +82,43 @@ def speed():
         (
             "ECR-ITERATIVE-1",
             3.2,
-            lambda: labelswitch.ecr_iterative_1(z, starts="identity"),
+            lambda: labelswitch.ecr_iterative_1(
+                z,
+            ),
             lambda: plain.ecr_iterative_1(z, k),
         ),
         (
             "ECR-ITERATIVE-2",
             5.5,
-            lambda: labelswitch.ecr_iterative_2(z, p, starts="identity"),
+            lambda: labelswitch.ecr_iterative_2(
+                z,
+                p,
+            ),
             lambda: plain.ecr_iterative_2(z, p),
         ),
         (
             "STEPHENS, eps 1e-6",
             14.8,
-            lambda: labelswitch.stephens(p, eps=eps, starts="identity"),
+            lambda: labelswitch.stephens(
+                p,
+                eps=eps,
+            ),
             lambda: plain.stephens(p, eps),
         ),
-        ("STEPHENS, eps 0", 14.8, lambda: labelswitch.stephens(p, starts="identity"), None),
+        (
+            "STEPHENS, eps 0",
+            14.8,
+            lambda: labelswitch.stephens(
+                p,
+            ),
+            None,
+        ),
         (
             "STEPHENS, float32",
             14.8,
-            lambda: labelswitch.stephens(single, starts="identity"),
+            lambda: labelswitch.stephens(
+                single,
+            ),
             None,
         ),
         (
