@@ -1,8 +1,9 @@
 """Print how fast labelswitch is and how much memory it takes: ``python benchmarks/run.py``.
 
-One core throughout; times are CPU times, which other jobs on the machine disturb less. R is not
-run: Debian has R but not its package label.switching. Its medians are recorded figures for the same
-sizes, on one core of another machine and other data.
+Our methods run with their default starts. One core throughout, but where two are named; times are
+CPU times, which other jobs on the machine disturb less. R is not run: Debian has R but not its
+package label.switching. Its medians are recorded figures for the same sizes, on one core of another
+machine and other data.
 """
 
 # ruff: noqa: E402 (the thread counts must be set before NumPy and Numba are imported)
@@ -300,6 +301,37 @@ def stream(limit_megabytes):
     )
 
 
+def cores(n_cores):
+    """Print the wall time of stephens on so many cores, for both orders of p in memory."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(n_cores)])
+    p = simulate(4000, 2000, 10)[1]
+    labelswitch.stephens(p[:50])  # compile
+    for name in ("C", "Fortran"):
+        if name == "Fortran":
+            p = np.asfortranarray(p)
+            labelswitch.stephens(p[:50])
+        start = time.perf_counter()
+        result = labelswitch.stephens(p)
+        seconds = time.perf_counter() - start
+        print(
+            f"{n_cores} core(s), {name:8}{seconds:7.2f} s, {result.trace.size} sweeps", flush=True
+        )
+
+
+def imports():
+    """Print how long `import labelswitch` takes beside `import xarray` (processes of their own)."""
+    seconds = {}
+    for name in ("xarray", "labelswitch"):
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+            times.append(time.perf_counter() - start)
+        seconds[name] = float(np.median(times))
+    ratio = seconds["labelswitch"] / seconds["xarray"]
+    print(f"labelswitch {seconds['labelswitch']:.2f}, xarray {seconds['xarray']:.2f}: {ratio:.2f}")
+
+
 def first_call(cached):
     """Print how long the first call of each method takes (run in its own process)."""
     x, p, z, parameters = simulate(10, 20, 3)
@@ -308,7 +340,9 @@ def first_call(cached):
         "stephens": lambda: labelswitch.stephens(p),
         "pra": lambda: labelswitch.pra(parameters, parameters[0]),
         "data_based": lambda: labelswitch.data_based(x, z),
-        "sjw": lambda: labelswitch.sjw(parameters[:, :, 0], z, lambda t: -((x[:, None] - t) ** 2)),
+        "sjw": lambda: labelswitch.sjw(
+            parameters[:, :, 0], z, log_density=lambda t: -((x[:, None] - t) ** 2)
+        ),
     }
     times = []
     for name, call in methods.items():
@@ -331,11 +365,21 @@ def main():
             memory(*arguments)
         elif name == "stream":
             stream(float(arguments[0]))
+        elif name == "cores":
+            cores(*arguments)
         else:
             first_call(arguments[0] == "True")
         return
     print(__doc__)
+    available = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(available)})
     speed()
+    os.sched_setaffinity(0, available)
+    print("\nSTEPHENS at 4000 draws, 2000 observations, K = 10: wall times")
+    for n_cores in (1, 2):
+        child("cores", str(n_cores))
+    print("\nImport, seconds, and its ratio")
+    imports()
     print("\nMemory, default starts: peak over the size of p")
     print(
         f"{'method':20}{'dtype':>10}{'p, MB':>9}{'input, MB':>13}{'extra, MB':>13}{'peak / p':>13}"

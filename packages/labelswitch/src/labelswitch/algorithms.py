@@ -18,9 +18,9 @@ from scipy.special import xlogy
 
 from labelswitch import kernels, validation
 
-# A block of p of as many numbers fits into the cache of a core, so that several starts share one
-# reading of it. Blocks do not depend on the number of cores, nor does the result.
-BLOCK = 2**17
+# So many numbers of p are read at a time: enough to hide the cost of a block, and next to nothing
+# beside p. Blocks do not depend on the number of cores, nor does the result.
+BLOCK = 2**19
 # Up to here SJW sums over all K! permutations, by a recursion of 2^K steps.
 EXACT_COMPONENTS = 12
 
@@ -251,8 +251,8 @@ def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
     """
     z, n_components = validation.check_allocations(z, n_components)
     pivot = validation.check_allocation_pivot(pivot, z.shape[1], n_components)
-    permutations, _, objective, gaps = kernels.sweep_allocations(
-        z, pivot, _identity(len(z), n_components), True, False
+    permutations, objective, gaps = kernels.sweep_allocations(
+        z, pivot, _identity(len(z), n_components), True, True
     )
     return AlgorithmResult(
         permutations,
@@ -338,25 +338,30 @@ def ecr_iterative_1(
         else:
             draw = np.random.default_rng(start_seed).integers(len(z)) if name == "random" else -1
             permutations = kernels.sweep_allocations(z, z[draw], identity, True, False)[0]
-        votes = kernels.count_votes(z, permutations)
-        objective = assigned = n_mismatches(votes)
-        pivot = votes.argmax(axis=1)
         trace = []
-        converged = False
+        assigned, objective, converged = np.inf, np.inf, False
+        votes = moved = None
         while not converged and len(trace) < max_sweeps:
-            if seen.by_another(permutations, (name, start_seed)):
-                return None
+            if moved is not None:
+                permutations = moved
+            if votes is None:
+                votes = kernels.count_votes(z, permutations)
+                objective = assigned = n_mismatches(votes)
             previous = objective, assigned
-            moved, votes, assigned, gaps = kernels.sweep_allocations(
-                z, pivot.astype(z.dtype), permutations, False, True
+            pivot = votes.argmax(axis=1)
+            if seen.by_another(pivot, (name, start_seed)):
+                return None
+            moved, assigned, _ = kernels.sweep_allocations(
+                z, pivot.astype(z.dtype), permutations, False, False
             )
+            votes = kernels.count_votes(z, moved)
             objective = n_mismatches(votes)
             trace.append(objective)
             # Neither the assignment nor the next pivot can raise this whole number. A sweep in
             # which neither lowers it moves ties only, and is not taken.
             converged = (objective, assigned) == previous
-            if not converged:
-                permutations, pivot = moved, votes.argmax(axis=1)
+        if not converged:
+            permutations, pivot = moved, votes.argmax(axis=1)
         _report(progress, f"ecr_iterative_1, start {name}: {len(trace)} sweeps, {objective:.6g}")
         return AlgorithmResult(
             permutations,
@@ -366,22 +371,35 @@ def ecr_iterative_1(
             "ecr_iterative_1",
             start=name,
             pivot=pivot,
-            confidence=gaps,
         )
 
     rng = validation.check_seed(seed)
-    return near_input(_best(run(*start) for start in _named_starts(starts, rng)))
+    best = _best(run(*start) for start in _named_starts(starts, rng))
+    return near_input(_with_gaps(best, z))
+
+
+def _with_gaps(result: AlgorithmResult, z: np.ndarray) -> AlgorithmResult:
+    """Add the gaps to the second best permutations, which only the winner of the starts needs."""
+    permutations, pivot = result.permutations, result.pivot.astype(z.dtype)
+    _, _, gaps = kernels.sweep_allocations(z, pivot, permutations, True, True)
+    return replace(result, confidence=gaps)
 
 
 class _Seen:
-    """Permutations of all draws that starts have met, each up to one renaming of all draws."""
+    """Where starts have been. Labels are compared up to one renaming."""
 
     def __init__(self) -> None:
         self._owner: dict[bytes, object] = {}
 
-    def by_another(self, permutations: np.ndarray, start: object) -> bool:
-        """Return whether another start was here before: then this one leads where that led."""
-        key = np.argsort(permutations[0])[permutations].astype(np.int16).tobytes()
+    def by_another(self, place: np.ndarray, start: object) -> bool:
+        """Return whether another start was at these permutations (m, K) or at this pivot (n,).
+
+        Then this one leads where that led.
+        """
+        if place.ndim == 2:
+            key = np.argsort(place[0])[place].astype(np.int16).tobytes()
+        else:
+            key = kernels.compact(place[np.newaxis].astype(np.int64)).tobytes()
         return self._owner.setdefault(key, start) != start
 
 
@@ -417,8 +435,12 @@ class _Probabilities:
 
         With `check`, every row is looked at first; one that is no distribution raises.
         """
-        targets = [None if one.targets is None else _contiguous(one.targets) for one in starts]
-        function = partial(_sweep_chunk, targets=targets, eps=self.eps, check=check)
+        move = np.array([one.targets is not None for one in starts])
+        targets = np.zeros((len(starts), *self.shape[:0:-1]))
+        for target, one in zip(targets, starts, strict=True):
+            if one.targets is not None:
+                target[:] = one.targets
+        function = partial(_sweep_chunk, targets=targets, move=move, eps=self.eps, check=check)
         found, totals = self._over_chunks(function, [one.permutations for one in starts])
         first = 0
         for bad, moved in found:
@@ -439,10 +461,13 @@ class _Probabilities:
         if validation.is_dask(self.p):
             return self._over_dask_chunks(function, current)
         step = max(1, BLOCK // (self.shape[1] * self.shape[2]))
+        prepare = np.ascontiguousarray
+        if self.p.strides[0] < self.p.strides[2]:  # Fortran order
+            step, prepare = max(step, 32), kernels.in_draw_order
         parts = [slice(start, start + step) for start in range(0, self.shape[0], step)]
 
         def run(part):
-            return function(np.ascontiguousarray(self.p[part]), [one[part] for one in current])
+            return function(prepare(self.p[part]), [one[part] for one in current])
 
         n_threads = min(
             len(os.sched_getaffinity(0))
@@ -478,10 +503,6 @@ class _Probabilities:
         return dask.compute(found, sums)
 
 
-def _contiguous(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float64)
-
-
 def _added(sums: list[np.ndarray], totals: list[np.ndarray]) -> list[np.ndarray]:
     # A chunk with a bad row has no totals; the first such row raises once all chunks are read.
     return [first + second for first, second in zip(sums, totals, strict=False)]
@@ -494,25 +515,16 @@ def _on_chunk(function, chunk, current):
     return function(chunk, current)
 
 
-def _sweep_chunk(p, current, targets, eps, check):
+def _sweep_chunk(p, current, targets, move, eps, check):
     """Sweep one chunk for every start: ((bad row or None, [(moved, gaps)]), [total])."""
     if check:
         draw, observation = kernels.find_bad_row(p, validation.SUM_TOLERANCE)
         if draw >= 0:
             return ((int(draw), int(observation)), [(one, None) for one in current]), []
-    moved, totals = [], []
-    nothing = np.zeros(p.shape[:0:-1])
-    for permutations, target in zip(current, targets, strict=True):
-        found, total, gaps = kernels.sweep_probabilities(
-            p,
-            nothing if target is None else target,
-            np.ascontiguousarray(permutations),
-            eps,
-            target is not None,
-        )
-        moved.append((found, gaps))
-        totals.append(total)
-    return (None, moved), totals
+    moved, totals, gaps = kernels.sweep_probabilities(
+        p, targets, np.ascontiguousarray(current), eps, move
+    )
+    return (None, list(zip(moved, gaps, strict=True))), list(totals)
 
 
 def _first_sweeps(probabilities: _Probabilities, starts: list, seed) -> list[_Sweep]:
@@ -730,18 +742,19 @@ def ecr_iterative_2(
     finished = []
     while live:
         seen = _Seen()  # starts that stand together go on together
-        live = [one for one in live if not seen.by_another(one.permutations, id(one))]
         going = []
         for one in live:
             trace = traces[id(one)]
             q = one.total.T / n_draws
             pivot = n_components - 1 - q[:, ::-1].argmax(axis=1)
-            moved, _, objective, gaps = kernels.sweep_allocations(
+            if seen.by_another(pivot, id(one)):
+                continue
+            moved, objective, _ = kernels.sweep_allocations(
                 z, pivot.astype(z.dtype), one.permutations, True, False
             )
             converged = np.array_equal(moved, one.permutations)
             if converged or objective < best[id(one)][0]:
-                best[id(one)] = (objective, moved, pivot, q, gaps)
+                best[id(one)] = (objective, moved, pivot, q)
             trace.append(objective)
             text = f"ecr_iterative_2, start {one.name}: sweep {len(trace)}, {objective:.6g}"
             _report(progress, text)
@@ -751,7 +764,7 @@ def ecr_iterative_2(
                 one.permutations, one.targets = moved, None
                 going.append(one)
                 continue
-            objective, moved, pivot, q, gaps = best[id(one)]
+            objective, moved, pivot, q = best[id(one)]
             finished.append(
                 AlgorithmResult(
                     moved,
@@ -762,13 +775,13 @@ def ecr_iterative_2(
                     start=one.name,
                     pivot=pivot,
                     q=q,
-                    confidence=gaps,
                 )
             )
         live = going
         if live:
             probabilities.sweep(live)
-    return near_input(_best(finished))
+    winner = _best(finished)
+    return near_input(_with_gaps(winner, z))
 
 
 def _squared_distances(parameters: np.ndarray, pivot: np.ndarray, scale: np.ndarray) -> np.ndarray:

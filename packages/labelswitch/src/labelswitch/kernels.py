@@ -128,8 +128,8 @@ def _assign(cost, permutation, workspace):
     return total
 
 
-@_compile()
-def _gap(cost, permutation, step):
+@_compile(fastmath={"nnan", "nsz"})
+def _gap(cost, permutation, step, through):
     """Return how much more the second best permutation costs than this one, the best.
 
     Another permutation differs by a cycle of labels, or by several. Moving the old label of j to
@@ -143,12 +143,12 @@ def _gap(cost, permutation, step):
             step[j, i] = cost[row, i] - cost[row, j]
         step[j, j] = np.inf
     for k in range(size):
+        for i in range(size):
+            through[i] = step[k, i]
         for j in range(size):
             to_k = step[j, k]
             for i in range(size):
-                through = to_k + step[k, i]
-                if through < step[j, i]:
-                    step[j, i] = through
+                step[j, i] = min(step[j, i], to_k + through[i])
     best = np.inf
     for j in range(size):
         best = min(best, step[j, j])
@@ -187,48 +187,64 @@ def assign(cost, current):
     permutations = np.empty((n_draws, size), np.intp)
     totals, gaps = np.empty(n_draws), np.empty(n_draws)
     workspace = _workspace(size)
-    step = np.empty((size, size))
+    step, through = np.empty((size, size)), np.empty(size)
     for t in range(n_draws):
         totals[t] = _assign_or_keep(cost[t], current[t], permutations[t], workspace)
-        gaps[t] = _gap(cost[t], permutations[t], step)
+        gaps[t] = _gap(cost[t], permutations[t], step, through)
     return permutations, totals, gaps
 
 
 @_compile()
-def sweep_allocations(z, pivot, current, keep, want_votes):
-    """Assign every draw of z to the pivot allocation and count the votes for the next pivot.
+def _count_pairs(labels, pivot, partial, cost):
+    """Write minus the number of observations with each old label k and pivot label j.
+
+    Four tables take turns, as an increment must wait for the one before it in the same place.
+    """
+    size = cost.shape[0]
+    n_observations = labels.shape[0]
+    partial[:] = 0
+    whole = n_observations // 4 * 4
+    for i in range(0, whole, 4):
+        partial[0, labels[i] * size + pivot[i]] += 1
+        partial[1, labels[i + 1] * size + pivot[i + 1]] += 1
+        partial[2, labels[i + 2] * size + pivot[i + 2]] += 1
+        partial[3, labels[i + 3] * size + pivot[i + 3]] += 1
+    for i in range(whole, n_observations):
+        partial[0, labels[i] * size + pivot[i]] += 1
+    for k in range(size):
+        for j in range(size):
+            cell = k * size + j
+            cost[k, j] = -float(
+                partial[0, cell] + partial[1, cell] + partial[2, cell] + partial[3, cell]
+            )
+
+
+@_compile()
+def sweep_allocations(z, pivot, current, keep, want_gaps):
+    """Assign every draw of z to the pivot allocation.
 
     With `keep`, a draw's current permutation stays wherever it is as good as the best. Returns
-    the permutations (m, K), the votes (n, K) of the relabelled draws, the number of allocations
-    that differ from the pivot, and the gaps (m,) to the second best permutations.
+    the permutations (m, K), the number of allocations that differ from the pivot and, where
+    wanted, the gaps to the second best permutations (m,).
     """
-    n_draws, n_observations = z.shape
+    n_draws = len(z)
     size = current.shape[1]
     permutations = np.empty((n_draws, size), np.intp)
-    votes = np.zeros((n_observations, size), np.int64)
-    inverse = np.empty(size, np.intp)
+    gaps = np.zeros(n_draws)
     cost = np.empty((size, size))
+    step, through = np.empty((size, size)), np.empty(size)
+    partial = np.empty((4, size * size), np.int32)
     workspace = _workspace(size)
-    gaps = np.empty(n_draws)
-    step = np.empty((size, size))
     total = 0.0
     for t in range(n_draws):
-        for k in range(size):
-            for j in range(size):
-                cost[k, j] = 0.0
-        for i in range(n_observations):
-            cost[z[t, i], pivot[i]] -= 1.0
+        _count_pairs(z[t], pivot, partial, cost)
         if keep:
             total += _assign_or_keep(cost, current[t], permutations[t], workspace)
         else:
             total += _assign(cost, permutations[t], workspace)
-        gaps[t] = _gap(cost, permutations[t], step)
-        if want_votes:
-            for j in range(size):
-                inverse[permutations[t, j]] = j
-            for i in range(n_observations):
-                votes[i, inverse[z[t, i]]] += 1
-    return permutations, votes, total + n_draws * n_observations, gaps
+        if want_gaps:
+            gaps[t] = _gap(cost, permutations[t], step, through)
+    return permutations, total + z.size, gaps
 
 
 @_compile()
@@ -236,14 +252,13 @@ def count_votes(z, permutations):
     """Return how often each observation falls to each label after relabelling, (n, K)."""
     n_draws, n_observations = z.shape
     size = permutations.shape[1]
-    votes = np.zeros((n_observations, size), np.int64)
-    inverse = np.empty(size, np.intp)
+    votes = np.zeros((size, n_observations), np.int64)
     for t in range(n_draws):
         for j in range(size):
-            inverse[permutations[t, j]] = j
-        for i in range(n_observations):
-            votes[i, inverse[z[t, i]]] += 1
-    return votes
+            label = permutations[t, j]
+            for i in range(n_observations):
+                votes[j, i] += z[t, i] == label
+    return votes.T
 
 
 @_compile()
@@ -263,68 +278,93 @@ def find_bad_row(p, tolerance):
     return -1, -1
 
 
+@_compile()
+def in_draw_order(p):
+    """Return p (m, n, K) in C order; a few observations at a time, to use what the cache holds."""
+    n_draws, n_observations, size = p.shape
+    result = np.empty(p.shape, p.dtype)
+    for first in range(0, n_observations, 8):
+        for t in range(n_draws):
+            for i in range(first, min(first + 8, n_observations)):
+                for k in range(size):
+                    result[t, i, k] = p[t, i, k]
+    return result
+
+
+@_compile(fastmath=REORDER)
+def _load_draw(p, eps, draw, row_sum):
+    """Write one draw (n, K) of p as (K, n), clipped to [eps, 1 - eps] and renormalised."""
+    n_observations, size = p.shape
+    for k in range(size):
+        for i in range(n_observations):
+            draw[k, i] = p[i, k]
+    if eps > 0.0:
+        for i in range(n_observations):
+            row_sum[i] = 0.0
+        for k in range(size):
+            for i in range(n_observations):
+                value = min(max(draw[k, i], eps), 1.0 - eps)
+                draw[k, i] = value
+                row_sum[i] += value
+        for i in range(n_observations):
+            row_sum[i] = 1.0 / row_sum[i]
+        for k in range(size):
+            for i in range(n_observations):
+                draw[k, i] *= row_sum[i]
+
+
 @_compile(fastmath=REORDER)
 def sweep_probabilities(p, targets, current, eps, move):
-    """Assign every draw of p to the targets and sum the relabelled draws.
+    """Assign every draw of p to the targets of each start, and sum the relabelled draws.
 
     Parameters
     ----------
     p : (m, n, K) float32 or float64 array
-    targets : (K, n) array
-        What label j should look like: log q for Stephens, a pivot's probabilities for PRA. A
-        draw's permutation maximises ``sum_ij targets[j, i] p[t, i, permutation[j]]``.
-    current : (m, K) intp array
+    targets : (S, K, n) array
+        What label j should look like, for each of S starts: log q for Stephens, a pivot's
+        probabilities for PRA. A draw's permutation maximises
+        ``sum_ij targets[s, j, i] p[t, i, permutation[j]]``.
+    current : (S, m, K) intp array
         The permutations so far.
     eps : float
         Probabilities are clipped to [eps, 1 - eps] and renormalised, one draw at a time.
-    move : bool
+    move : (S,) bool array
         False keeps the current permutations and only sums.
 
     Returns
     -------
-    permutations : (m, K) intp array
-    total : (K, n) array
+    permutations : (S, m, K) intp array
+    total : (S, K, n) array
         Sum over the draws of the relabelled probabilities.
-    gaps : (m,) array
+    gaps : (S, m) array
         How much more the second best permutation costs; 0 without `move`.
     """
     n_draws, n_observations, size = p.shape
-    permutations = np.empty((n_draws, size), np.intp)
-    gaps = np.zeros(n_draws)
-    step = np.empty((size, size))
-    total = np.zeros((size, n_observations))
+    n_starts = len(move)
+    permutations = current.copy()
+    gaps = np.zeros((n_starts, n_draws))
+    step, through = np.empty((size, size)), np.empty(size)
+    total = np.zeros((n_starts, size, n_observations))
     draw = np.empty((size, n_observations))
+    row_sum = np.empty(n_observations)
     cost = np.empty((size, size))
     workspace = _workspace(size)
     for t in range(n_draws):
-        for i in range(n_observations):
-            for k in range(size):
-                draw[k, i] = p[t, i, k]
-        if eps > 0.0:
-            for i in range(n_observations):
-                row_sum = 0.0
-                for k in range(size):
-                    draw[k, i] = min(max(draw[k, i], eps), 1.0 - eps)
-                    row_sum += draw[k, i]
-                inverse_sum = 1.0 / row_sum
-                for k in range(size):
-                    draw[k, i] *= inverse_sum
-        if move:
+        _load_draw(p[t], eps, draw, row_sum)
+        for s in range(n_starts):
+            if move[s]:
+                for j in range(size):
+                    for k in range(size):
+                        product = 0.0
+                        for i in range(n_observations):
+                            product += targets[s, j, i] * draw[k, i]
+                        cost[k, j] = -product
+                _assign_or_keep(cost, current[s, t], permutations[s, t], workspace)
+                gaps[s, t] = _gap(cost, permutations[s, t], step, through)
             for j in range(size):
-                for k in range(size):
-                    product = 0.0
-                    for i in range(n_observations):
-                        product += targets[j, i] * draw[k, i]
-                    cost[k, j] = -product
-            _assign_or_keep(cost, current[t], permutations[t], workspace)
-            gaps[t] = _gap(cost, permutations[t], step)
-        else:
-            for j in range(size):
-                permutations[t, j] = current[t, j]
-        for j in range(size):
-            source = permutations[t, j]
-            for i in range(n_observations):
-                total[j, i] += draw[source, i]
+                source = permutations[s, t, j]
+                for i in range(n_observations):
+                    total[s, j, i] += draw[source, i]
     return permutations, total, gaps
 
 
@@ -388,7 +428,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     n_draws, size, n_dimensions = mean.shape
     permutations = np.empty((n_draws, size), np.intp)
     totals, gaps = np.empty(n_draws), np.empty(n_draws)
-    step = np.empty((size, size))
+    step, through = np.empty((size, size)), np.empty(size)
     identity = np.arange(size)
     cost = np.empty((size, size))
     workspace = _workspace(size)
@@ -411,7 +451,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
         totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
-        gaps[t] = _gap(cost, permutations[t], step)
+        gaps[t] = _gap(cost, permutations[t], step, through)
     return permutations, totals, gaps
 
 
