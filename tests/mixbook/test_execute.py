@@ -15,11 +15,13 @@ def test_the_digest_sees_code_and_data_but_not_layout(tmp_path, monkeypatch):
     assert digest != execute.digest(notebook("a = 1\nb = 2"))
     monkeypatch.setattr(execute, "ROOT", tmp_path)
     (tmp_path / "data").mkdir()
-    without = execute.digest(notebook("a = 1"))
+    reads, other = notebook("load_table('rows')"), notebook("a = 1")
+    without, without_rows = execute.digest(reads), execute.digest(other)
     (tmp_path / "data" / "rows.csv").write_text("x\n1\n")
-    with_rows = execute.digest(notebook("a = 1"))
+    with_rows = execute.digest(reads)
     (tmp_path / "data" / "rows.csv").write_text("x\n2\n")
-    assert len({without, with_rows, execute.digest(notebook("a = 1"))}) == 3
+    assert len({without, with_rows, execute.digest(reads)}) == 3
+    assert execute.digest(other) == without_rows
 
 
 @pytest.mark.filterwarnings("ignore")
