@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from labelswitch.clustering import Partition, n_occupied, partition, similarity
     from labelswitch.diagnosis import Diagnosis, diagnose
     from labelswitch.mixture import component_log_density, responsibilities
+    from labelswitch.plots import (
+        plot_draws,
+        plot_responsibilities,
+        plot_similarity,
+        plot_switches,
+    )
     from labelswitch.relabelling import Relabelled, compare, relabel
 
 __all__ = [
@@ -42,6 +48,10 @@ __all__ = [
     "n_occupied",
     "order",
     "partition",
+    "plot_draws",
+    "plot_responsibilities",
+    "plot_similarity",
+    "plot_switches",
     "pra",
     "relabel",
     "responsibilities",
@@ -60,6 +70,10 @@ _MODULES = {
     "diagnose": "diagnosis",
     "n_occupied": "clustering",
     "partition": "clustering",
+    "plot_draws": "plots",
+    "plot_responsibilities": "plots",
+    "plot_similarity": "plots",
+    "plot_switches": "plots",
     "relabel": "relabelling",
     "responsibilities": "mixture",
     "similarity": "clustering",
