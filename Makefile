@@ -3,11 +3,14 @@ NOTEBOOKS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2
 NBVAL := $(NOTEBOOKS) --dist loadfile --durations=15 --durations-min=5
 WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
 MUTANTS := $(PYTHON) -m mixbook.campaign
+SWEEP := $(PYTHON) -m mixbook.sweep
+SEEDS := 20
+SAMPLERS := 8
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test wheel execute claims mutants posteriordb bench lint lock clean
+.PHONY: help book test wheel execute claims mutants tolerances sweep posteriordb bench lint lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +30,7 @@ lint: .venv/installed ## check style with ruff
 test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(WHEEL) --python $(PYTHON) --lock requirements.txt
-	$(NBVAL) --nbval --nbval-sanitize-with tests/nbval_sanitise.cfg chapters
+	$(NBVAL) --nbval chapters
 	$(MUTANTS) --sample
 
 wheel: .venv/installed ## build labelswitch and test the wheel with each Python found (LOWEST=1: lowest versions)
@@ -38,6 +41,12 @@ claims: .venv/installed ## run the notebooks and check their claims only (use wi
 
 mutants: .venv/installed ## put faults into the chapters, one at a time, and count those that are noticed
 	$(MUTANTS)
+
+tolerances: .venv/installed ## measure by how much the numbers of a chapter may differ, and store it (CHAPTERS=names)
+	$(SWEEP) --samplers $(SAMPLERS) $(CHAPTERS)
+
+sweep: .venv/installed ## run all claims under fresh seeds and store each one's spread (SEEDS=20 or SEEDS=1-20,101-120)
+	$(SWEEP) --seeds $(if $(findstring -,$(SEEDS)),$(SEEDS),1-$(SEEDS)) $(CHAPTERS)
 
 posteriordb: .venv/installed ## fit posteriordb's mixtures with enough draws to see an error of 5 % of a posterior sd
 	$(PYTHON) -m pytest -m long tests/test_posteriordb.py

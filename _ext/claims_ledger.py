@@ -1,5 +1,10 @@
-"""The directive ``claims-ledger``: a table of every claim, read from the stored notebooks."""
+"""The appendix on trust: every claim, how it fared under other seeds, and the faults put in.
 
+The directives ``claims-ledger`` and ``mutants-score`` read the stored notebooks and what the last
+sweep and the last campaign of mutants stored.
+"""
+
+import json
 from pathlib import Path
 
 from docutils import nodes
@@ -7,42 +12,96 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from mixbook.claims import stored_claims
+from mixbook.compare import tolerance_of_claims
+from mixbook.mutants import KINDS, REPORT, score
+from mixbook.sweep import TABLE
 
 
-class ClaimsLedger(SphinxDirective):
-    """A table for each chapter: statement, measured value, accepted range."""
+def escaped(text: str) -> str:
+    """Return a text in which Markdown finds nothing to mark up."""
+    for character in "\\*_`[]<$|":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def table(widths: str, header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a list-table."""
+    lines = [":::{list-table}", ":header-rows: 1", f":widths: {widths}", ":class: ledger", ""]
+    for row in [header, *rows]:
+        lines += [f"{'*' if i == 0 else ' '} - {cell}" for i, cell in enumerate(row)]
+    return [*lines, ":::", ""]
+
+
+class _Directive(SphinxDirective):
+    def read(self, path: Path) -> dict:
+        """Return what a JSON file holds, nothing where there is none."""
+        self.env.note_dependency(str(path))
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def parsed(self, lines: list[str]) -> list[nodes.Node]:
+        node = nodes.container()
+        self.state.nested_parse(StringList(lines, source=self.name), self.content_offset, node)
+        return node.children
+
+
+class ClaimsLedger(_Directive):
+    """A table for each chapter: statement, measured value, accepted range, other seeds."""
 
     def run(self):
-        lines = []
-        total = 0
+        lines, total, sweep = [], 0, self.read(TABLE)
         for path in sorted((Path(self.env.srcdir) / "chapters").glob("*.ipynb")):
             self.env.note_dependency(str(path))
-            claims = stored_claims(path)
+            claims, within = stored_claims(path), tolerance_of_claims(path)
             if not claims:
                 continue
             total += len(claims)
-            lines += [f"**{{doc}}`chapters/{path.stem}`** ({len(claims)} claims)", ""]
-            lines += [
-                ":::{list-table}",
-                ":header-rows: 1",
-                ":widths: 50 24 26",
-                ":class: ledger",
-                "",
-            ]
-            lines += ["* - Claim", "  - Measured", "  - Accepted"]
+            rows = []
             for record in claims:
-                statement = record["statement"].replace("*", r"\*").replace("_", r"\_")
-                lines += [f"* - {statement}", f"  - {record['measured']}"]
-                lines += [f"  - {record['accepted']}"]
-            lines += [":::", ""]
-        lines = [f"The book makes {total} claims.", "", *lines]
-        node = nodes.container()
-        self.state.nested_parse(
-            StringList(lines, source="claims-ledger"), self.content_offset, node
-        )
-        return node.children
+                measured, limit = record["measured"], within.get(record["name"])
+                measured += f" ± {limit:.2g}" if limit else ""
+                seeds = other_seeds(sweep.get(path.stem, {}).get(record["name"], {}))
+                rows.append([escaped(record["statement"]), measured, record["accepted"], seeds])
+            lines += [f"**{{doc}}`chapters/{path.stem}`** ({len(claims)} claims)", ""]
+            lines += table("44 18 18 20", ["Claim", "Measured", "Accepted", "Other seeds"], rows)
+        return self.parsed([f"The book makes {total} claims.", "", *lines])
+
+
+def other_seeds(entry: dict) -> str:
+    """Return in words how a claim fared under other seeds."""
+    if not entry or not entry["runs"]:
+        return "not run"
+    held = f"held in {entry['runs'] - len(entry['failed'])} of {entry['runs']}"
+    if entry.get("margin") is None:
+        return held
+    return f"{held}: {entry['low']:g} to {entry['high']:g}"
+
+
+class MutantsScore(_Directive):
+    """A table of the chapters' scores, and the faults that live with their reasons."""
+
+    def run(self):
+        results = self.read(REPORT)
+        rows, survivors = [], []
+        for chapter, result in results.items():
+            counts = [f"{result[kind]['killed']} of {result[kind]['tried']}" for kind in KINDS]
+            rows.append([f"{{doc}}`chapters/{chapter}`", *counts, f"{score(result):.0%}"])
+            survivors += [
+                [
+                    f"{{doc}}`chapters/{chapter}`",
+                    escaped(entry["imitates"]),
+                    escaped(entry["reason"]),
+                ]
+                for entry in result["survivors"]
+            ]
+        header = ["Chapter", "Computation", "Shown", "Check", "Automatic", "Noticed"]
+        lines = table("36 13 13 13 13 12", header, rows)
+        if survivors:
+            lines += ["These live:", ""]
+            lines += table("25 35 40", ["Chapter", "Fault", "Why it is accepted"], survivors)
+        return self.parsed(lines)
 
 
 def setup(app):
     app.add_directive("claims-ledger", ClaimsLedger)
+    app.add_directive("mutants-score", MutantsScore)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

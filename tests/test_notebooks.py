@@ -9,7 +9,9 @@ import pytest
 from conftest import ROOT
 
 from mixbook.claims import stored_claims
+from mixbook.compare import VARIES, WITHIN, parts
 from mixbook.execute import METADATA, is_current
+from mixbook.figures import FINGERPRINT
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MARKER = re.compile(r"^# NBVAL_[A-Z_]+$")
@@ -162,11 +164,20 @@ def test_a_fault_is_refused(spoil, message):
     assert any(message in fault for fault in faults(notebook))
 
 
-def test_sanitiser_rules_all_count():
-    """Nbval pairs a regex with the very next line; a rule written otherwise is silently dropped."""
-    from nbval.plugin import get_sanitize_patterns
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_tolerances_belong_to_what_is_shown(path: Path):
+    """A tolerance that fits nothing guards nothing, and an infinite one accepts all."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        shown = parts(cell.get("outputs", []))
+        for name, limits in cell.metadata.get(WITHIN, {}).items():
+            if limits != VARIES:
+                assert len(limits) == len(shown[name].numbers), name
+                assert all(0 <= limit < float("inf") for limit in limits), name
 
-    text = (ROOT / "tests" / "nbval_sanitise.cfg").read_text(encoding="utf-8")
-    patterns = get_sanitize_patterns(text)
-    assert len(patterns) == text.count("regex:")
-    assert all(re.compile(pattern) and replacement for pattern, replacement in patterns)
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_figures_leave_a_record_of_what_they_draw(path: Path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                assert any(axes["artists"] for axes in output.data[FINGERPRINT]["axes"])

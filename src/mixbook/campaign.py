@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -25,10 +24,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
-from nbval.plugin import get_sanitize_patterns
 
 from mixbook.claims import ClaimError
+from mixbook.compare import WITHIN, differences
 from mixbook.execute import ROOT
+from mixbook.kernel import Kernel
 from mixbook.mutants import (
     GOAL,
     KINDS,
@@ -47,87 +47,6 @@ MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 ANSWER = 2_000  # bytes of an answer that are kept; a pipe holds more
 
 
-class Outputs(list):
-    """What a cell shows, in its order, in the form in which a notebook stores it."""
-
-    def write(self, name: str, text: str) -> None:
-        """Add text of a stream."""
-        if self and self[-1].output_type == "stream" and self[-1].name == name:
-            self[-1].text += text
-        elif text:
-            self.append(nbformat.v4.new_output("stream", name=name, text=text))
-
-    def display(self, data: dict, metadata: dict | None = None, **_: object) -> None:
-        """Add what `display` shows."""
-        self.append(nbformat.v4.new_output("display_data", data, metadata=metadata or {}))
-
-
-class Stream:
-    """A text stream that writes into the outputs of the cell that runs."""
-
-    encoding, errors = "utf-8", "strict"
-
-    def __init__(self, name: str, kernel: "Kernel"):
-        self.name, self.kernel = name, kernel
-
-    def write(self, text: str) -> int:
-        """Add text to the outputs."""
-        self.kernel.outputs.write(self.name, text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    def isatty(self) -> bool:
-        """Tell that this is no terminal."""
-        return False
-
-
-class Kernel:
-    """An IPython shell in this process, so that it can be forked with all that it holds."""
-
-    def __init__(self) -> None:
-        import matplotlib as mpl
-        from IPython.core.interactiveshell import InteractiveShell
-        from matplotlib_inline.backend_inline import configure_inline_support
-        from traitlets.config import Config
-
-        self.outputs = Outputs()
-        quiet = Config({"HistoryManager": {"enabled": False}})  # its thread would not be forked
-        self.shell = InteractiveShell.instance(config=quiet)
-        self.shell.display_pub.publish = lambda *args, **keys: self.outputs.display(*args, **keys)
-        self.shell.showtraceback = self.shell.showsyntaxerror = lambda *args, **keys: None
-        mpl.use("module://matplotlib_inline.backend_inline")
-        configure_inline_support(self.shell, mpl.get_backend())
-
-    def run(self, source: str) -> tuple[Outputs, BaseException | None]:
-        """Run a cell; return its outputs, and the exception that it raised, if any."""
-        self.outputs = Outputs()
-        with (
-            contextlib.redirect_stdout(Stream("stdout", self)),
-            contextlib.redirect_stderr(Stream("stderr", self)),
-        ):
-            result = self.shell.run_cell(source, store_history=True)
-        return self.outputs, result.error_before_exec or result.error_in_exec
-
-
-def differences(stored: list[nbformat.NotebookNode], new: list[nbformat.NotebookNode]) -> list[str]:
-    """Return what differs between two cells' outputs after nbval's sanitiser, as texts."""
-    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitise.cfg").read_text("utf-8"))
-    texts = []
-    for outputs in (stored, new):
-        texts.append([])
-        for output in outputs:
-            streams = output.get("data") or {output.get("name", ""): output.get("text", "")}
-            for kind, text in sorted(streams.items()):
-                for pattern, replacement in patterns if "image/" not in kind else []:
-                    text = re.sub(pattern, replacement, text)
-                texts[-1].append(f"{kind}: {text}" if "image/" not in kind else kind)
-    if len(texts[0]) != len(texts[1]):
-        return [f"{len(texts[0])} outputs are now {len(texts[1])}"]
-    return [f"{old} is now {now}" for old, now in zip(*texts, strict=True) if old != now]
-
-
 def judge(kernel: Kernel, cells: list[nbformat.NotebookNode], first: int, source: str) -> str:
     """Run the cells from `first` on, with `source` in its place; return what the book noticed.
 
@@ -140,7 +59,8 @@ def judge(kernel: Kernel, cells: list[nbformat.NotebookNode], first: int, source
         if error is not None:
             kind = "claim" if isinstance(error, ClaimError) else "exception"
             return f"{kind}: cell {number}: {type(error).__name__}: {error}"
-        if found := differences(cells[number].outputs, outputs):
+        within = cells[number].metadata.get(WITHIN, {})
+        if found := differences(cells[number].outputs, outputs, within):
             return f"difference: cell {number}: {found[0]}"
     return ""
 

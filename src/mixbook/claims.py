@@ -14,7 +14,11 @@ _names: set[str] = set()
 
 
 class ClaimError(AssertionError):
-    """A claim of the book does not hold."""
+    """A claim of the book does not hold; it has the ``name`` and the ``value`` of the claim."""
+
+    def __init__(self, message: str, name: str, value: object):
+        super().__init__(message)
+        self.name, self.value = name, value
 
 
 class _Verdict:
@@ -112,26 +116,31 @@ def claim(
     try:
         number = math.nan if value is None else float(value)
     except (TypeError, ValueError) as error:
-        raise ClaimError(f"{statement}: {value!r} is not one number.") from error
+        raise ClaimError(f"{statement}: {value!r} is not one number.", name, value) from error
     if not math.isfinite(number):
-        raise ClaimError(f"{statement}: the measured value is {value!r}, not a finite number.")
+        text = f"{statement}: the measured value is {value!r}, not a finite number."
+        raise ClaimError(text, name, number)
     if not low <= number <= high:
-        raise ClaimError(f"{statement}: measured {number:.6g}, accepted {accepted}.")
+        text = f"{statement}: measured {number:.6g}, accepted {accepted}."
+        raise ClaimError(text, name, number)
     is_count = is_truth or isinstance(value, int | np.integer)
     if number == 0 and low < high and not is_count and not may_be_zero:
         raise ClaimError(
             f"{statement}: measured exactly 0, as when a number is compared with itself. If it "
-            "is honest, say may_be_zero=True, and let a second claim show that the check can fail."
+            "is honest, say may_be_zero=True, and let a second claim show that the check can fail.",
+            name,
+            number,
         )
 
     _names.add((name, statement))
     measured = "true" if is_truth else _text(number)
     record = {"name": name, "statement": statement, "measured": measured, "accepted": accepted}
+    record["range"] = [low if low > -math.inf else None, high if high < math.inf else None]
     glue(name, bool(value) if is_truth else float(f"{number:.6g}"), display=False)
     display(_Verdict(statement, measured, accepted), metadata={METADATA_KEY: record})
 
 
-def stored_claims(path: Path) -> list[dict[str, str]]:
+def stored_claims(path: Path) -> list[dict]:
     """Return the records that `claim` left in the outputs of a stored notebook, in their order.
 
     Parameters
@@ -142,7 +151,8 @@ def stored_claims(path: Path) -> list[dict[str, str]]:
     Returns
     -------
     list of dict
-        For each claim its ``name``, ``statement``, ``measured`` and ``accepted``, as texts.
+        For each claim its ``name``, ``statement``, ``measured`` and ``accepted``, as texts, and its
+        ``range``, two numbers or None.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]

@@ -1,0 +1,50 @@
+"""Say below each table of sampled numbers by how much another run may differ from it."""
+
+import html
+import json
+import math
+import re
+
+from mixbook.compare import VARIES, WITHIN
+
+
+def remark(within: dict) -> str:
+    """Return the line for the tolerances of a cell that shows a table, or nothing."""
+    columns: dict[str, float] = {}
+    for name, limits in within.items():
+        found = re.match(r"table.*, row \d+.*?, column (.+)$", name)
+        if found and limits == VARIES:
+            columns[found[1]] = math.inf
+        elif found:
+            columns[found[1]] = max(columns.get(found[1], 0.0), *limits)
+    if not columns:
+        return ""
+    texts = [
+        f"{html.escape(name)} ± {limit:.2g}" if limit < math.inf else f"{html.escape(name)} freely"
+        for name, limit in columns.items()
+    ]
+    return (
+        '<p class="tolerance">With other luck of the samplers, these numbers may differ by: '
+        + "; ".join(texts)
+        + ".</p>"
+    )
+
+
+def add_remarks(app, docname, source):
+    path = app.env.doc2path(docname)
+    if not path.endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        line = remark(cell["metadata"].get(WITHIN, {}))
+        for output in cell.get("outputs", []) if line else []:
+            text = "".join(output.get("data", {}).get("text/html", ""))
+            if "<table" in text:
+                output["data"]["text/html"] = text + line
+                break
+    source[0] = json.dumps(notebook)
+
+
+def setup(app):
+    app.connect("source-read", add_remarks)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,209 @@
+"""What a cell shows, taken apart into numbers and text, and compared with the stored edition.
+
+Every number that a reader sees counts: cells of tables, measured values of claims, glued numbers,
+reports of fits, and what the figures draw. A number agrees where it lies within the tolerance that
+is stored with its cell, and exactly where none is. `mixbook.sweep` measures the tolerances.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NamedTuple
+
+from mixbook.claims import METADATA_KEY
+from mixbook.figures import FINGERPRINT
+
+WITHIN = "within"  # the key of a cell's metadata that holds its tolerances
+VARIES = "varies"  # the tolerance of a text that differs from run to run
+ROUNDING = 1e-9  # numbers that are all smaller are 0 but for rounding
+NUMBER = re.compile(r"(?<![\w.,#])[-−+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
+GLUED = "application/papermill.record/"
+PYTHON = re.compile(r"Python 3\.\d+")  # a chapter's last line names it; the others are locked
+
+
+class Part(NamedTuple):
+    """A part of what a cell shows: its text, with # for each number, and the numbers."""
+
+    text: str
+    numbers: list[float]
+
+
+def split(text: str) -> Part:
+    """Take a text apart into its words and its numbers.
+
+    Examples
+    --------
+    >>> split("2 chains of 1,000 draws, worst r-hat 1.01")
+    Part(text='# chains of # draws, worst r-hat #', numbers=[2.0, 1000.0, 1.01])
+    """
+    text = PYTHON.sub("Python 3", text)
+    found = [match.replace(",", "").replace("−", "-") for match in NUMBER.findall(text)]
+    return Part(" ".join(NUMBER.sub("#", text).split()), [float(number) for number in found])
+
+
+class _Tables(HTMLParser):
+    """The texts of an HTML output: cells of tables by row and column, and the rest."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tables: list[list[list[str]]] = []
+        self.rest: list[str] = []
+        self.cell: list[str] | None = None
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self.cell is not None:
+            self.tables[-1][-1].append(" ".join("".join(self.cell).split()))
+            self.cell = None
+
+    def handle_data(self, text: str) -> None:
+        (self.rest if self.cell is None else self.cell).append(text)
+
+
+def _html_parts(html: str) -> Iterator[tuple[str, Part]]:
+    parsed = _Tables(html)
+    if any(text.strip() for text in parsed.rest):
+        yield "text", split(" ".join(parsed.rest))
+    for number, table in enumerate(parsed.tables, start=1):
+        which = "table" if len(parsed.tables) == 1 else f"table {number}"
+        header, *rows = table or [[]]
+        yield f"{which}, header", Part(" | ".join(header), [])
+        for i, row in enumerate(rows, start=1):
+            name = row[0] if row and not split(row[0]).numbers else ""
+            where = f"row {i} ({name})" if name else f"row {i}"
+            for j, cell in enumerate(row):
+                column = header[j] if len(header) == len(row) and header[j] else f"{j + 1}"
+                yield f"{which}, {where}, column {column}", split(cell)
+
+
+def _figure_parts(drawn: Mapping) -> Iterator[tuple[str, Part]]:
+    yield "figure, texts", split(" | ".join(drawn["texts"]))
+    for number, axes in enumerate(drawn["axes"], start=1):
+        where = f"figure, axes {number}"
+        yield f"{where}, texts", split(" | ".join(axes["texts"]))
+        yield f"{where}, limits", Part(axes["scales"], axes["limits"])
+        for i, artist in enumerate(axes["artists"], start=1):
+            for name, numbers in artist["numbers"].items():
+                yield f"{where}, {artist['kind']} {i}, {name}", Part(artist["text"], numbers)
+        yield f"{where}, artists", Part(" ".join(artist["kind"] for artist in axes["artists"]), [])
+
+
+def _output_parts(output: Mapping) -> Iterator[tuple[str, Part]]:
+    if output["output_type"] == "stream":
+        for i, line in enumerate(output["text"].splitlines(), start=1):
+            yield f"{output['name']}, line {i}", split(line)
+        return
+    data = output.get("data", {})
+    record = output.get("metadata", {}).get(METADATA_KEY)
+    if record:
+        yield f"claim {record['name']}", split(data["text/plain"])
+    elif FINGERPRINT in data:
+        yield from _figure_parts(data[FINGERPRINT])
+    elif "text/html" in data:
+        yield from _html_parts(data["text/html"])
+    else:
+        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+        for kind, text in sorted(data.items()):
+            if not kind.startswith("image/"):
+                what = f"glued {name}" if kind.startswith(GLUED) else "text"
+                yield what, split(text if isinstance(text, str) else repr(text))
+    if not record:
+        images = " ".join(sorted(kind for kind in data if kind.startswith("image/")))
+        if images:
+            yield "image", Part(images, [])
+
+
+def parts(outputs: Sequence[Mapping]) -> dict[str, Part]:
+    """Return the parts of what a cell shows, under names that say where a reader finds them.
+
+    Parameters
+    ----------
+    outputs
+        A code cell's outputs, as a notebook stores them.
+
+    Returns
+    -------
+    dict
+        From names such as ``"table, row 2 (sigma), column sd"`` to parts.
+    """
+    joined: list[Mapping] = []
+    for output in outputs:  # a stream may arrive in pieces
+        last = joined[-1] if joined else {}
+        if output["output_type"] == "stream" and last.get("name") == output["name"]:
+            joined[-1] = {**last, "text": last["text"] + output["text"]}
+        else:
+            joined.append(output)
+    found: dict[str, Part] = {}
+    for output in joined:
+        for name, part in _output_parts(output):
+            free, number = name, 2
+            while free in found:
+                free, number = f"{name} [{number}]", number + 1
+            found[free] = part
+    return found
+
+
+def agree(old: float, new: float, tolerance: float = 0.0) -> bool:
+    """Tell whether two numbers agree: within the tolerance, or both 0 but for rounding."""
+    if old == new or (old != old and new != new):
+        return True
+    return max(abs(old), abs(new)) < ROUNDING or abs(old - new) <= tolerance
+
+
+def differences(
+    stored: Sequence[Mapping], new: Sequence[Mapping], within: Mapping[str, list | str]
+) -> list[str]:
+    """Return what differs between a cell's stored outputs and new ones, one line each.
+
+    Parameters
+    ----------
+    stored, new
+        The outputs of the cell.
+    within
+        The cell's tolerances: for the name of a part one tolerance for each of its numbers, or
+        ``"varies"`` where its text is not compared. Parts without one must be equal.
+
+    Returns
+    -------
+    list of str
+        Where it is, both values, and the tolerance.
+    """
+    old_parts, new_parts = parts(stored), parts(new)
+    found = [f"{name}: is no longer shown" for name in old_parts if name not in new_parts]
+    found += [f"{name}: was not shown before" for name in new_parts if name not in old_parts]
+    for name, old in old_parts.items():
+        now, tolerance = new_parts.get(name), within.get(name)
+        if now is None or tolerance == VARIES:
+            continue
+        if now.text != old.text or len(now.numbers) != len(old.numbers):
+            found.append(f"{name}: stored {old.text!r}, now {now.text!r}")
+            continue
+        limits = tolerance or [0.0] * len(old.numbers)
+        if len(limits) != len(old.numbers):
+            found.append(f"{name}: its tolerances are those of another table: run make tolerances")
+            continue
+        for a, b, limit in zip(old.numbers, now.numbers, limits, strict=True):
+            if not agree(a, b, limit):
+                accepted = f"accepted ± {limit:.2g}" if limit else "accepted exactly"
+                found.append(f"{name}: stored {a:.6g}, now {b:.6g}, {accepted}")
+    return found
+
+
+def tolerance_of_claims(path: Path) -> dict[str, float]:
+    """Return by how much the measured value of each claim of a stored notebook may differ."""
+    found = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for name, limits in cell["metadata"].get(WITHIN, {}).items():
+            if name.startswith("glued ") and limits != VARIES:
+                found[name.removeprefix("glued ")] = max(limits)
+    return found

@@ -1,0 +1,271 @@
+"""Run the chapters again and again: ``make tolerances`` and ``make sweep``.
+
+``--samplers 8`` runs each chapter with its own data and other samplers' randomness, every second
+time as on an older processor, and writes into the cells by how much the numbers that a reader sees
+may differ from the stored ones. ``--seeds 1-20`` runs each chapter under these values of
+``MIXBOOK_SEED``, and stores each claim's spread beside its range. Finished runs are kept in
+``.runs``, so that an interrupted command goes on where it stopped, and a chapter whose code did not
+change is not run again.
+"""
+
+import argparse
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import nbformat
+
+from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
+from mixbook.compare import VARIES, WITHIN, Part, agree, parts
+from mixbook.execute import ROOT, digest
+
+CHAPTERS = ROOT / "chapters"
+RUNS = ROOT / ".runs"
+TABLE = ROOT / "tests" / "sweep.json"  # what the last sweep found
+# A new number differs from the stored one by sqrt(2) standard deviations, and these are estimated
+# from about ten runs: at ten of them one number in 30,000 raises a false alarm.
+FACTOR = 10
+# Without these, NumPy, OpenBLAS and LLVM round as on a processor of 2009, which stands for another
+# machine; NumPy ignores the names of features that the processor does not have.
+OLD_PROCESSOR = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NUMBA_CPU_NAME": "nehalem",
+    "NUMBA_CPU_FEATURES": "",
+}
+
+
+class Run(NamedTuple):
+    """One run of a chapter; seed and sampler 0 are the book's own."""
+
+    chapter: str
+    seed: int
+    sampler: int
+
+    @property
+    def path(self) -> Path:
+        """Where its record is kept, under the digest of the chapter's code and data."""
+        notebook = nbformat.read(CHAPTERS / f"{self.chapter}.ipynb", as_version=4)
+        name = f"seed-{self.seed}-sampler-{self.sampler}.json"
+        return RUNS / self.chapter / digest(notebook) / name
+
+    def start(self) -> None:
+        """Run the chapter in a process of its own, unless there is a record."""
+        if self.path.exists():
+            return
+        shifts = {"MIXBOOK_SEED": str(self.seed), "MIXBOOK_SAMPLER": str(self.sampler)}
+        old = OLD_PROCESSOR if self.sampler and self.sampler % 2 == 0 else {}
+        command = [sys.executable, "-m", "mixbook.sweep", "--run", *map(str, self)]
+        started = time.monotonic()
+        done = subprocess.run(command, env=os.environ | shifts | old, check=False)
+        how = f"{time.monotonic() - started:.0f} s"
+        if done.returncode:
+            how = f"ended with {done.returncode}"
+        print(f"{self.chapter}, seed {self.seed}, sampler {self.sampler}: {how}", flush=True)
+
+
+def record(run: Run) -> None:
+    """Run a chapter in this process and keep what its cells show and what its claims measure.
+
+    A claim that fails is noted, and the next cell is run.
+    """
+    from mixbook.kernel import Kernel
+
+    path = run.path
+    notebook = nbformat.read(CHAPTERS / f"{run.chapter}.ipynb", as_version=4)
+    os.chdir(CHAPTERS)
+    kernel, shown, claims, failed = Kernel(), {}, {}, {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        outputs, error = kernel.run(cell.source)
+        if isinstance(error, ClaimError):
+            failed[error.name] = str(error)
+            claims[error.name] = error.value
+        elif error is not None:
+            raise error
+        shown[cell.id] = parts(outputs)
+        names = {
+            output.metadata[METADATA_KEY]["name"]
+            for output in outputs
+            if METADATA_KEY in output.get("metadata", {})
+        }
+        claims |= {
+            name: shown[cell.id][f"glued {name}"].numbers[0]
+            for name in names
+            if shown[cell.id][f"glued {name}"].numbers
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps({"shown": shown, "claims": claims, "failed": failed}))
+    unfinished.rename(path)
+
+
+def records(runs: Iterable[Run]) -> list[dict]:
+    """Return the records of those runs that are finished."""
+    return [json.loads(run.path.read_text()) for run in runs if run.path.exists()]
+
+
+def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict[str, list | str]:
+    """Return by how much what a cell shows may differ from the stored edition.
+
+    Parameters
+    ----------
+    stored, runs
+        The parts of the cell as stored, and as each run showed them.
+
+    Returns
+    -------
+    dict
+        For each part that differed between the runs one tolerance for each number, or ``"varies"``
+        where its text differed: `FACTOR` standard deviations over the stored and the new numbers,
+        and one unit of the last of five digits. No cell of a table gets less than the median of its
+        column, and no statistic of an artist's coordinate less than the others.
+    """
+    found: dict[str, list | str] = {}
+    spreads: dict[str, list[float]] = {}
+    for name, part in stored.items():
+        others = [Part(*run[name]) for run in runs if name in run]
+        if len(others) < len(runs) or any(
+            other.text != part.text or len(other.numbers) != len(part.numbers) for other in others
+        ):
+            found[name] = VARIES
+            continue
+        values = list(zip(part.numbers, *(other.numbers for other in others), strict=True))
+        spread = [
+            0.0 if all(agree(row[0], other) for other in row) else statistics.stdev(row)
+            for row in values
+        ]
+        if any(spread):
+            spreads[name] = spread
+    columns: dict[str, list[float]] = {}
+    for name, spread in spreads.items():
+        columns.setdefault(_column(name), []).extend(value for value in spread if value)
+    for name, spread in spreads.items():
+        least = statistics.median(columns[_column(name)])
+        if name.startswith("figure"):  # the counts stand by themselves
+            least = max(spread[2:] or spread)
+        limits = []
+        for i, (value, number) in enumerate(zip(spread, stored[name].numbers, strict=True)):
+            is_count = name.startswith("figure") and i < 2 < len(spread)
+            value = value if is_count else max(value, least)
+            unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number and value else 0
+            limits.append(float(f"{FACTOR * value + unit:.2g}"))
+        found[name] = limits
+    extra = {name for run in runs for name in run} - set(stored)
+    return found | {name: VARIES for name in sorted(extra)}
+
+
+def _column(name: str) -> str:
+    return re.sub(r"row [^,]*( \(.*\))?, column", "column", name)
+
+
+def write_tolerances(chapter: str, count: int) -> int:
+    """Write the tolerances into the cells of a chapter; return from how many runs they come."""
+    path = CHAPTERS / f"{chapter}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    found = records(Run(chapter, 0, sampler) for sampler in range(1, count + 1))
+    for cell in notebook.cells if found else []:
+        if cell.cell_type == "code":
+            within = tolerances(parts(cell.outputs), [each["shown"][cell.id] for each in found])
+            cell.metadata.pop(WITHIN, None)
+            if within:
+                cell.metadata[WITHIN] = within
+    nbformat.write(notebook, path)
+    return len(found)
+
+
+def spread_of_claims(chapter: str, seeds: Sequence[int]) -> dict[str, dict]:
+    """Return for each claim of a chapter how it fared under the seeds whose runs are finished.
+
+    Returns
+    -------
+    dict
+        By the claim's name: ``runs``, ``failed`` (the seeds), ``low`` and ``high`` (the extremes of
+        the measured values), and ``margin``: how many standard deviations lie between the mean and
+        the nearer limit, None where the values do not differ.
+    """
+    found = {}
+    kept = {seed: records([Run(chapter, seed, 0)]) for seed in seeds}
+    kept = {seed: each[0] for seed, each in kept.items() if each}
+    for claim in stored_claims(CHAPTERS / f"{chapter}.ipynb"):
+        name = claim["name"]
+        values = [each["claims"][name] for each in kept.values() if name in each["claims"]]
+        numbers = [float(value) for value in values if isinstance(value, int | float)]
+        entry = {"runs": len(kept)}
+        entry["failed"] = [seed for seed, each in kept.items() if name in each["failed"]]
+        if len(numbers) > 1 and all(map(math.isfinite, numbers)):
+            spread, mean = statistics.stdev(numbers), statistics.fmean(numbers)
+            limits = [abs(mean - limit) for limit in claim["range"] if limit is not None]
+            margin = round(min(limits) / spread, 1) if spread > 0 else None
+            low, high = (float(f"{value:.4g}") for value in (min(numbers), max(numbers)))
+            entry |= {"low": low, "high": high, "margin": margin}
+        found[name] = entry
+    return found
+
+
+def report(chapters: Sequence[str], seeds: Sequence[int]) -> int:
+    """Print and store the spreads of all claims; return 1 where one failed."""
+    table = {chapter: spread_of_claims(chapter, seeds) for chapter in chapters}
+    failures = 0
+    for chapter, claims in table.items():
+        for name, entry in claims.items():
+            measured = f"{entry['low']:g} to {entry['high']:g}" if "low" in entry else "true"
+            line = f"{chapter}: {name}: {entry['runs']} runs, {measured}"
+            line += f", margin {entry['margin']} spreads" if entry.get("margin") else ""
+            if entry["failed"]:
+                failures += 1
+                line += f"; FAILED under {', '.join(map(str, entry['failed']))}"
+            print(line)
+    TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    return int(failures > 0)
+
+
+def numbers(text: str) -> list[int]:
+    """Return the whole numbers of a text such as ``1-20,101-120``."""
+    found = []
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def main() -> int:
+    """Run the command line; return 1 where a claim failed or a run did not end."""
+    parser = argparse.ArgumentParser(prog="python -m mixbook.sweep", description=__doc__)
+    parser.add_argument("chapters", nargs="*", help="names of chapters; default: all")
+    parser.add_argument("--seeds", type=numbers, default=[], help="such as 1-20,101-120")
+    parser.add_argument("--samplers", type=int, default=0, help="how many runs for tolerances")
+    parser.add_argument("--jobs", type=int, default=2, help="chapters that run at a time")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        chapter, seed, sampler = arguments.run
+        record(Run(chapter, int(seed), int(sampler)))
+        return 0
+    chapters = arguments.chapters or [path.stem for path in sorted(CHAPTERS.glob("*.ipynb"))]
+    runs = [Run(chapter, 0, k + 1) for k in range(arguments.samplers) for chapter in chapters]
+    runs += [Run(chapter, seed, 0) for seed in arguments.seeds for chapter in chapters]
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(Run.start, runs))
+    missing = [run for run in runs if not run.path.exists()]
+    for run in missing:
+        print(f"{run.chapter}: no record under seed {run.seed}, sampler {run.sampler}; see above")
+    if arguments.samplers:
+        for chapter in chapters:
+            print(f"{chapter}: from {write_tolerances(chapter, arguments.samplers)} runs")
+    failed = report(chapters, arguments.seeds) if arguments.seeds else 0
+    return int(failed or bool(missing))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The sweep over seeds: how tolerances follow from spreads, and what the table says of a claim."""
+
+import json
+
+import nbformat
+import numpy as np
+import pytest
+
+from mixbook import sweep
+from mixbook.compare import VARIES, Part
+from mixbook.sweep import FACTOR, Run, numbers, spread_of_claims, tolerances
+
+
+def test_what_does_not_differ_is_exact():
+    stored = {"table, row 1, column mean": Part("#", [3.0])}
+    assert tolerances(stored, [stored, stored]) == {}
+
+
+def test_a_tolerance_is_so_many_standard_deviations():
+    draws = np.random.default_rng(0).normal(3, 0.1, 9)
+    stored, *runs = ({"claim a": Part("#", [value])} for value in draws)
+    limit = tolerances(stored, runs)["claim a"][0]
+    assert limit == pytest.approx(FACTOR * draws.std(ddof=1), rel=0.05)
+
+
+def test_a_cell_of_a_table_gets_no_less_than_the_median_of_its_column():
+    name = "table, row {} ({}), column mean".format
+    stored = {name(i, c): Part("#", [1.0]) for i, c in enumerate("abc", 1)}
+    moved = zip("abc", [1.001, 1.1, 2.0], strict=True)
+    runs = [{name(i, c): Part("#", [value]) for i, (c, value) in enumerate(moved, 1)}]
+    found = tolerances(stored, runs)
+    assert found[name(1, "a")] == found[name(2, "b")]
+    assert found[name(3, "c")][0] > 5 * found[name(2, "b")][0]
+
+
+def test_the_statistics_of_an_artist_share_a_tolerance_but_not_its_counts():
+    name = "figure, axes 1, Line2D 1, y"
+    stored = {name: Part("blue", [9.0, 0.0, 1.0, 2.0, 3.0])}
+    runs = [{name: Part("blue", [9.0, 0.0, 1.0, 2.5, 3.1])}]
+    limits = tolerances(stored, runs)[name]
+    assert limits[:2] == [0.0, 0.0]
+    assert limits[2] == pytest.approx(limits[3], rel=1e-3)
+    assert limits[2] > 0
+
+
+def test_text_that_differs_varies():
+    stored = {"stdout, line 1": Part("a #", [1.0]), "stdout, line 2": Part("b", [])}
+    runs = [{"stdout, line 1": Part("c #", [1.0]), "stdout, line 3": Part("d", [])}]
+    assert tolerances(stored, runs) == {
+        "stdout, line 1": VARIES,
+        "stdout, line 2": VARIES,
+        "stdout, line 3": VARIES,
+    }
+
+
+def test_rounding_gets_no_tolerance():
+    stored = {"claim a": Part("#", [1e-13])}
+    assert tolerances(stored, [{"claim a": Part("#", [3e-14])}]) == {}
+
+
+def test_seeds_are_read_from_ranges():
+    assert numbers("1-3,101") == [1, 2, 3, 101]
+
+
+CHAPTER = """
+from mixbook import claim, rng, seed
+claim("a number between 0 and 1", rng().random() + 0.0, between=(0, 1), name="inside")
+---
+claim("under some seeds it is small", rng().random() + 0.0, at_most={limit}, name="small")
+---
+print(round(rng().random(), 12), seed())
+"""
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    """Make a chapter of three cells in a book of its own; its second claim fails under a seed."""
+    from mixbook import rng
+
+    draws = []
+    for seed in (1, 2):
+        monkeypatch.setenv("MIXBOOK_SEED", str(seed))
+        draws.append(rng().random())
+    monkeypatch.setenv("MIXBOOK_SEED", "0")
+    limit = (max(draws) + min(draws)) / 2 if rng().random() < max(draws) else 1
+    sources = CHAPTER.format(limit=max(limit, rng().random() + 1e-9)).split("---")
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
+    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(sweep, "RUNS", tmp_path / "runs")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+    return draws
+
+
+def in_fork(function):
+    campaign = pytest.importorskip("mixbook.campaign", reason="forks, which Windows cannot")
+    assert campaign.in_fork(lambda: function() or "done") == "done"
+
+
+def test_a_run_keeps_what_is_shown_and_goes_on_after_a_failed_claim(chapter, monkeypatch):
+    kept = {}
+    for seed in (1, 2):
+        monkeypatch.setenv("MIXBOOK_SEED", str(seed))
+        run = Run("small", seed, 0)
+        in_fork(lambda run=run: sweep.record(run))
+        kept[seed] = json.loads(run.path.read_text())
+        assert list(kept[seed]["claims"]) == ["inside", "small"]
+        assert kept[seed]["claims"]["inside"] == pytest.approx(chapter[seed - 1], rel=1e-5)
+        assert len(kept[seed]["shown"]) == 3
+    failed = [seed for seed in kept if kept[seed]["failed"]]
+    assert failed == [1 + int(np.argmax(chapter))]
+
+
+def test_the_samplers_change_and_the_data_do_not(chapter, monkeypatch):
+    lines = []
+    for sampler in (0, 1, 2):
+        monkeypatch.setenv("MIXBOOK_SAMPLER", str(sampler))
+        run = Run("small", 0, sampler)
+        in_fork(lambda run=run: sweep.record(run))
+        shown = json.loads(run.path.read_text())["shown"]
+        lines.append(list(shown.values())[2]["stdout, line 1"][1])
+    assert len({data for data, _ in lines}) == 1
+    assert len({sampler for _, sampler in lines}) == 3
+
+
+def test_the_table_names_the_seeds_that_fail_and_the_margin(monkeypatch):
+    stored = {"name": "a", "range": [0.0, 1.0], "statement": "", "measured": "", "accepted": ""}
+    monkeypatch.setattr(sweep, "stored_claims", lambda path: [stored])
+    values = {1: 0.4, 2: 0.5, 3: 0.6, 4: 1.2}
+    monkeypatch.setattr(
+        sweep,
+        "records",
+        lambda runs: [
+            {
+                "claims": {"a": values[runs[0].seed]},
+                "failed": {"a": ""} if runs[0].seed == 4 else {},
+            }
+        ],
+    )
+    assert spread_of_claims("small", [1, 2, 3]) == {
+        "a": {"runs": 3, "failed": [], "low": 0.4, "high": 0.6, "margin": 5.0}
+    }
+    assert spread_of_claims("small", [1, 4])["a"]["failed"] == [4]
