@@ -1,4 +1,7 @@
-"""Say below each table of sampled numbers by how much another run may differ from it."""
+"""Say below each table of sampled numbers by how much another run may differ from it.
+
+What figures leave for the tests is taken out of the pages.
+"""
 
 import html
 import json
@@ -6,6 +9,7 @@ import math
 import re
 
 from mixbook.compare import VARIES, WITHIN
+from mixbook.figures import FINGERPRINT
 
 
 def remark(within: dict) -> str:
@@ -37,11 +41,12 @@ def add_remarks(app, docname, source):
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         line = remark(cell["metadata"].get(WITHIN, {}))
-        for output in cell.get("outputs", []) if line else []:
-            text = "".join(output.get("data", {}).get("text/html", ""))
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            data.pop(FINGERPRINT, None)
+            text = "".join(data.get("text/html", ""))
             if "<table" in text:
-                output["data"]["text/html"] = text + line
-                break
+                data["text/html"] = text + line
     source[0] = json.dumps(notebook)
 
 
