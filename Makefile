@@ -45,8 +45,8 @@ mutants: .venv/installed ## put faults into the chapters, one at a time, and cou
 tolerances: .venv/installed ## measure by how much the numbers of a chapter may differ, and store it (CHAPTERS=names)
 	$(SWEEP) --samplers $(SAMPLERS) $(CHAPTERS)
 
-sweep: .venv/installed ## run all claims under fresh seeds and store each one's spread (SEEDS=20 or SEEDS=1-20,101-120)
-	$(SWEEP) --seeds $(if $(findstring -,$(SEEDS)),$(SEEDS),1-$(SEEDS)) $(CHAPTERS)
+sweep: .venv/installed ## run all claims under fresh seeds and store each one's spread (SEEDS=20, or SEEDS=1-20,101-120)
+	$(SWEEP) --seeds $(SEEDS) $(CHAPTERS)
 
 posteriordb: .venv/installed ## fit posteriordb's mixtures with enough draws to see an error of 5 % of a posterior sd
 	$(PYTHON) -m pytest -m long tests/test_posteriordb.py

@@ -2,7 +2,7 @@
 
 ``--samplers 8`` runs each chapter with its own data and other samplers' randomness, every second
 time as on an older processor, and writes into the cells by how much the numbers that a reader sees
-may differ from the stored ones. ``--seeds 1-20`` runs each chapter under these values of
+may differ from the stored ones. ``--seeds 20`` runs each chapter under 1 to 20 as
 ``MIXBOOK_SEED``, and stores each claim's spread beside its range. Finished runs are kept in
 ``.runs``, so that an interrupted command goes on where it stopped, and a chapter whose code did not
 change is not run again.
@@ -231,7 +231,9 @@ def report(chapters: Sequence[str], seeds: Sequence[int]) -> int:
 
 
 def numbers(text: str) -> list[int]:
-    """Return the whole numbers of a text such as ``1-20,101-120``."""
+    """Return the seeds that a text names: ``20`` for 1 to 20, or such as ``1-20,101``."""
+    if text.isdecimal():
+        return list(range(1, int(text) + 1))
     found = []
     for piece in text.split(","):
         first, _, last = piece.partition("-")
@@ -243,7 +245,7 @@ def main() -> int:
     """Run the command line; return 1 where a claim failed or a run did not end."""
     parser = argparse.ArgumentParser(prog="python -m mixbook.sweep", description=__doc__)
     parser.add_argument("chapters", nargs="*", help="names of chapters; default: all")
-    parser.add_argument("--seeds", type=numbers, default=[], help="such as 1-20,101-120")
+    parser.add_argument("--seeds", type=numbers, default=[], help="how many, or such as 1-20,101")
     parser.add_argument("--samplers", type=int, default=0, help="how many runs for tolerances")
     parser.add_argument("--jobs", type=int, default=2, help="chapters that run at a time")
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)

@@ -60,6 +60,7 @@ def test_rounding_gets_no_tolerance():
 
 def test_seeds_are_read_from_ranges():
     assert numbers("1-3,101") == [1, 2, 3, 101]
+    assert numbers("3") == [1, 2, 3]
 
 
 CHAPTER = """
