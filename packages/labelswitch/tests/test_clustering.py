@@ -3,6 +3,7 @@
 import arviz_base as az
 import numpy as np
 import pytest
+from extras import optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,25 @@ def test_similarity_of_allocations_is_the_share_of_draws():
     flat = z.reshape(-1, z.shape[-1])
     np.testing.assert_allclose(found, (flat[:, :, None] == flat[:, None]).mean(axis=0), rtol=1e-6)
     assert found.dims == ("obs", "obs_other")
+
+
+@pytest.mark.parametrize("source", ["allocations", "responsibilities"])
+def test_similarity_in_blocks_is_the_same_and_lazy(source):
+    array = optional("dask.array")
+    rng = np.random.default_rng(3)
+    p = rng.dirichlet(np.ones(3), size=(2, 30, 23))
+    posterior = {"p": p, "z": p.argmax(axis=3)}
+    dt = az.from_dict({"posterior": posterior}, dims={"p": ["obs", "component"], "z": ["obs"]})
+    given = {source: "z" if source == "allocations" else dt["posterior"]["p"].chunk({"draw": 7})}
+    whole = labelswitch.similarity(dt, **given)
+    blocks = labelswitch.similarity(dt, **given, chunks=10)
+    assert isinstance(blocks.data, array.Array)
+    assert blocks.data.chunks == ((10, 10, 3), (10, 10, 3))
+    np.testing.assert_allclose(blocks.values, whole.values, rtol=1e-6)
+    assert blocks.dims == whole.dims
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ValueError, match="chunks: a whole number"):
+            labelswitch.similarity(dt, **given, chunks=wrong)
 
 
 def test_similarity_of_responsibilities_is_the_expectation_over_allocations():

@@ -436,10 +436,8 @@ class _Probabilities:
         With `check`, every row is looked at first; one that is no distribution raises.
         """
         move = np.array([one.targets is not None for one in starts])
-        targets = np.zeros((len(starts), *self.shape[:0:-1]))
-        for target, one in zip(targets, starts, strict=True):
-            if one.targets is not None:
-                target[:] = one.targets
+        targets = np.empty((move.sum(), *self.shape[:0:-1]))
+        targets[:] = [one.targets for one in starts if one.targets is not None] or 0.0
         function = partial(_sweep_chunk, targets=targets, move=move, eps=self.eps, check=check)
         found, totals = self._over_chunks(function, [one.permutations for one in starts])
         first = 0
@@ -517,13 +515,16 @@ def _on_chunk(function, chunk, current):
 
 def _sweep_chunk(p, current, targets, move, eps, check):
     """Sweep one chunk for every start: ((bad row or None, [(moved, gaps)]), [total])."""
-    if check:
-        draw, observation = kernels.find_bad_row(p, validation.SUM_TOLERANCE)
-        if draw >= 0:
-            return ((int(draw), int(observation)), [(one, None) for one in current]), []
-    moved, totals, gaps = kernels.sweep_probabilities(
-        p, targets, np.ascontiguousarray(current), eps, move
+    moved, totals, gaps, bad = kernels.sweep_probabilities(
+        p,
+        targets,
+        np.ascontiguousarray(current),
+        eps,
+        move,
+        validation.SUM_TOLERANCE if check else -1.0,
     )
+    if bad[0] >= 0:
+        return (bad, [(one, None) for one in current]), []
     return (None, list(zip(moved, gaps, strict=True))), list(totals)
 
 

@@ -121,12 +121,64 @@ def _sampled(values: xr.DataArray, is_allocation: bool, seed) -> np.ndarray:
     return z
 
 
+def _share_of_pairs(rows, columns, is_allocation: bool) -> np.ndarray:
+    """Return the mean over chains and draws of "row i and column j share a component", float32.
+
+    Allocations (chain, draw, n), or responsibilities (chain, draw, n, K), of the rows and of the
+    columns.
+    """
+    total = np.zeros((rows.shape[2], columns.shape[2]), np.float32)
+    n_chains, n_draws = rows.shape[:2]
+    for chain in range(n_chains):
+        if is_allocation:
+            left, right = (np.asarray(part[chain], np.int32) for part in (rows, columns))
+            kernels.add_pairs(np.ascontiguousarray(left), np.ascontiguousarray(right), total)
+            continue
+        for draw in range(n_draws):
+            left, right = (np.asarray(part[chain, draw], np.float32) for part in (rows, columns))
+            # A block of rows at a time, so that no second matrix is held.
+            for start in range(0, len(left), 256):
+                total[start : start + 256] += left[start : start + 256] @ right.T
+    total /= n_chains * n_draws
+    return total
+
+
+def _lazy_share_of_pairs(values, n: int, chunks: int, is_allocation: bool):
+    """Return the same as a Dask array of blocks; those below the diagonal are transposed ones."""
+    if isinstance(chunks, bool) or not isinstance(chunks, int | np.integer) or chunks < 1:
+        raise ValueError(f"chunks: a whole number of observations is needed, not {chunks!r}.")
+    try:
+        import dask
+        import dask.array as da
+    except ImportError as error:
+        raise ImportError(
+            "chunks: needs Dask, which is not installed. Install dask[array], or leave chunks out."
+        ) from error
+
+    def block(rows, columns, on_diagonal):
+        share = _share_of_pairs(rows, columns, is_allocation)
+        if on_diagonal:
+            np.fill_diagonal(share, 1.0)
+        return share
+
+    parts = [values[:, :, start : start + chunks] for start in range(0, n, chunks)]
+    grid = [[None] * len(parts) for _ in parts]
+    for a, rows in enumerate(parts):
+        for b, columns in enumerate(parts[a:], start=a):
+            made = dask.delayed(block)(rows, columns, a == b)
+            shape = (rows.shape[2], columns.shape[2])
+            grid[a][b] = da.from_delayed(made, shape, np.float32)
+            grid[b][a] = grid[a][b].T
+    return da.block(grid)
+
+
 def similarity(
     dt: xr.DataTree,
     *,
     model: pm.Model | None = None,
     responsibilities: str | xr.DataArray | None = None,
     allocations: str | None = None,
+    chunks: int | None = None,
 ) -> xr.DataArray:
     r"""Probability that two observations share a component, averaged over the draws.
 
@@ -143,18 +195,24 @@ def similarity(
         arrays are read draw by draw.
     allocations : str, optional
         An integer variable of sampled labels. Exactly one of the three is needed.
+    chunks : int, optional
+        Return a lazy Dask array of square blocks of so many observations, each computed from the
+        draws when it is asked for. Needs Dask.
 
     Returns
     -------
     xarray.DataArray
         Float32, symmetric, with a diagonal of one; dimensions that of the observations and the same
         with ``_other`` behind it. It takes 4 bytes for each pair, and nothing else of that size is
-        held: 400 MB for 10,000 observations. Beyond, take some of the observations.
+        held: 400 MB for 10,000 observations. Beyond, use `chunks`.
 
     Raises
     ------
     ValueError, TypeError
-        If none or several of the three are given, or they lack a dimension.
+        If none or several of the three are given, they lack a dimension, or chunks is no positive
+        whole number.
+    ImportError
+        If chunks is given and Dask is not installed.
 
     Notes
     -----
@@ -181,18 +239,11 @@ def similarity(
     values, is_allocation = _source(dt, model, responsibilities, allocations)
     name = _one_observation_dim(values, 0 if is_allocation else 1)
     n = values.sizes[name]
-    total = np.zeros((n, n), np.float32)
-    if is_allocation:
-        kernels.add_pairs(_sampled(values, True, None), total)
+    if chunks is None:
+        total = _share_of_pairs(values.data, values.data, is_allocation)
+        np.fill_diagonal(total, 1.0)
     else:
-        for chain in range(values.sizes["chain"]):
-            for draw in range(values.sizes["draw"]):
-                p = np.asarray(values[chain, draw], np.float32)
-                # A block of rows at a time, so that no second matrix is held.
-                for start in range(0, n, 256):
-                    total[start : start + 256] += p[start : start + 256] @ p.T
-    total /= values.sizes["chain"] * values.sizes["draw"]
-    np.fill_diagonal(total, 1.0)
+        total = _lazy_share_of_pairs(values.data, n, chunks, is_allocation)
     coords = {}
     if name in values.coords:
         labels = values[name].values
@@ -309,7 +360,7 @@ def _cuts(z: np.ndarray) -> list[np.ndarray]:
     if n < 2:
         return [np.zeros(n, np.int32)]
     total = np.zeros((n, n), np.float32)
-    kernels.add_pairs(z, total)
+    kernels.add_pairs(z, z, total)
     distance = 1 - total / len(z)
     np.fill_diagonal(distance, 0.0)
     tree = linkage(squareform(distance, checks=False), "average")

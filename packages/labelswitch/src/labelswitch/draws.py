@@ -18,12 +18,18 @@ from labelswitch.mixture import (
     posterior_values,
 )
 from labelswitch.mixture import responsibilities as compute_responsibilities
+from labelswitch.validation import is_dask, label_type
 
 if TYPE_CHECKING:
     import pymc as pm
 
 # Groups that hold nothing for the draws of the posterior, even where the numbers coincide.
 OTHER_DRAWS = ("prior", "prior_predictive", "observed_data", "constant_data", "predictions_data")
+
+
+def most_probable(p: np.ndarray, kind: type) -> np.ndarray:
+    """Return the most probable component of each observation at each draw of a block."""
+    return p.argmax(axis=2).astype(kind)
 
 
 def draw_groups(dt: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -306,7 +312,14 @@ class Draws:
                 "out, pass model=<the PyMC model> or responsibilities=..., and the most probable "
                 "component of each draw is taken."
             )
-        return np.asarray(self.p.argmax(axis=2))  # of a Dask array, chunk by chunk
+        # A block or a chunk of draws at a time, in the smallest integers: at most a sixteenth of p.
+        p, kind = self.p, label_type(self.n_components)
+        if is_dask(p):
+            return np.asarray(p.map_blocks(most_probable, kind, dtype=kind, drop_axis=2))
+        z = np.empty(p.shape[:2], kind)
+        for start in range(0, len(p), 64):
+            z[start : start + 64] = most_probable(p[start : start + 64], kind)
+        return z
 
     @cached_property
     def parameter_names(self) -> tuple[str, ...]:

@@ -128,30 +128,35 @@ def _assign(cost, permutation, workspace):
     return total
 
 
-@_compile(fastmath={"nnan", "nsz"})
-def _gap(cost, permutation, step, through):
+@_compile()
+def _gap(cost, permutation, step, workspace):
     """Return how much more the second best permutation costs than this one, the best.
 
     Another permutation differs by a cycle of labels, or by several. Moving the old label of j to
     the new label i adds ``step[j, i]``, so the cheapest change is the shortest cycle, which Floyd
-    and Warshall's algorithm finds.
+    and Warshall's algorithm finds. The duals that `_assign` has left cancel along a cycle and make
+    all steps non-negative, so a path as long as a known cycle need not be followed.
     """
     size = cost.shape[0]
+    u, v = workspace[0][0], workspace[0][1]
     for j in range(size):
         row = permutation[j]
         for i in range(size):
-            step[j, i] = cost[row, i] - cost[row, j]
-        step[j, j] = np.inf
-    for k in range(size):
-        for i in range(size):
-            through[i] = step[k, i]
-        for j in range(size):
-            to_k = step[j, k]
-            for i in range(size):
-                step[j, i] = min(step[j, i], to_k + through[i])
+            step[j, i] = cost[row, i] - u[row] - v[i]
     best = np.inf
     for j in range(size):
-        best = min(best, step[j, j])
+        for i in range(j):
+            best = min(best, step[j, i] + step[i, j])
+    for k in range(size):
+        for j in range(size):
+            to_k = step[j, k]
+            if to_k < best and j != k:
+                for i in range(size):
+                    length = to_k + step[k, i]
+                    if i == j:
+                        best = min(best, length)
+                    elif length < step[j, i]:
+                        step[j, i] = length
     return max(best, 0.0)  # a tie that was kept may be below by rounding
 
 
@@ -187,63 +192,65 @@ def assign(cost, current):
     permutations = np.empty((n_draws, size), np.intp)
     totals, gaps = np.empty(n_draws), np.empty(n_draws)
     workspace = _workspace(size)
-    step, through = np.empty((size, size)), np.empty(size)
+    step = np.empty((size, size))
     for t in range(n_draws):
         totals[t] = _assign_or_keep(cost[t], current[t], permutations[t], workspace)
-        gaps[t] = _gap(cost[t], permutations[t], step, through)
+        gaps[t] = _gap(cost[t], permutations[t], step, workspace)
     return permutations, totals, gaps
 
 
 @_compile()
-def _count_pairs(labels, pivot, partial, cost):
-    """Write minus the number of observations with each old label k and pivot label j.
-
-    Four tables take turns, as an increment must wait for the one before it in the same place.
-    """
-    size = cost.shape[0]
-    n_observations = labels.shape[0]
-    partial[:] = 0
-    whole = n_observations // 4 * 4
-    for i in range(0, whole, 4):
-        partial[0, labels[i] * size + pivot[i]] += 1
-        partial[1, labels[i + 1] * size + pivot[i + 1]] += 1
-        partial[2, labels[i + 2] * size + pivot[i + 2]] += 1
-        partial[3, labels[i + 3] * size + pivot[i + 3]] += 1
-    for i in range(whole, n_observations):
-        partial[0, labels[i] * size + pivot[i]] += 1
-    for k in range(size):
-        for j in range(size):
-            cell = k * size + j
-            cost[k, j] = -float(
-                partial[0, cell] + partial[1, cell] + partial[2, cell] + partial[3, cell]
-            )
+def narrow(z, out):
+    """Write z (m, n) into a narrower type and return its smallest and largest value."""
+    low = high = z[0, 0]
+    for t in range(z.shape[0]):
+        for i in range(z.shape[1]):
+            low, high = min(low, z[t, i]), max(high, z[t, i])
+            out[t, i] = z[t, i]
+    return low, high
 
 
 @_compile()
 def sweep_allocations(z, pivot, current, keep, want_gaps):
-    """Assign every draw of z to the pivot allocation.
+    """Assign every draw of z to the pivot allocation; labels are unsigned.
 
     With `keep`, a draw's current permutation stays wherever it is as good as the best. Returns
     the permutations (m, K), the number of allocations that differ from the pivot and, where
     wanted, the gaps to the second best permutations (m,).
     """
-    n_draws = len(z)
+    n_draws, n_observations = z.shape
     size = current.shape[1]
     permutations = np.empty((n_draws, size), np.intp)
     gaps = np.zeros(n_draws)
     cost = np.empty((size, size))
-    step, through = np.empty((size, size)), np.empty(size)
-    partial = np.empty((4, size * size), np.int32)
+    step = np.empty((size, size))
     workspace = _workspace(size)
+    # How many observations have each old label and pivot label. Four tables take turns, as an
+    # increment must wait for the one before it in the same place. Unsigned, so that Numba looks
+    # for no negative index.
+    n_cells = size * size
+    partial = np.empty(4 * n_cells, np.int32)
+    place = np.empty(n_observations, np.uint32)
+    for i in range(n_observations):
+        place[i] = pivot[i] + i % 4 * n_cells
+    width = np.uint32(size)
     total = 0.0
     for t in range(n_draws):
-        _count_pairs(z[t], pivot, partial, cost)
+        partial[:] = 0
+        for i in range(n_observations):
+            partial[np.uint32(z[t, i]) * width + place[i]] += 1
+        for k in range(size):
+            for j in range(size):
+                cell = k * size + j
+                count = partial[cell] + partial[cell + n_cells]
+                count += partial[cell + 2 * n_cells] + partial[cell + 3 * n_cells]
+                cost[k, j] = -float(count)
         if keep:
             total += _assign_or_keep(cost, current[t], permutations[t], workspace)
         else:
             total += _assign(cost, permutations[t], workspace)
         if want_gaps:
-            gaps[t] = _gap(cost, permutations[t], step, through)
+            gaps[t] = _gap(cost, permutations[t], step, workspace)
     return permutations, total + z.size, gaps
 
 
@@ -253,29 +260,18 @@ def count_votes(z, permutations):
     n_draws, n_observations = z.shape
     size = permutations.shape[1]
     votes = np.zeros((size, n_observations), np.int64)
-    for t in range(n_draws):
+    few = np.empty((size, n_observations), np.uint8)  # of as many draws as one byte can count
+    for first in range(0, n_draws, 255):
+        few[:] = 0
+        for t in range(first, min(first + 255, n_draws)):
+            for j in range(size):
+                label = z.dtype.type(permutations[t, j])  # or the comparison widens each z
+                for i in range(n_observations):
+                    few[j, i] += np.uint8(z[t, i] == label)
         for j in range(size):
-            label = permutations[t, j]
             for i in range(n_observations):
-                votes[j, i] += z[t, i] == label
+                votes[j, i] += few[j, i]
     return votes.T
-
-
-@_compile()
-def find_bad_row(p, tolerance):
-    """Return the first row (draw, observation) that is no distribution, or (-1, -1)."""
-    n_draws, n_observations, size = p.shape
-    for t in range(n_draws):
-        for i in range(n_observations):
-            total = 0.0
-            for k in range(size):
-                value = np.float64(p[t, i, k])
-                if not value >= 0.0:  # NaN too
-                    return t, i
-                total += value
-            if not abs(total - 1.0) <= tolerance:
-                return t, i
-    return -1, -1
 
 
 @_compile()
@@ -292,18 +288,38 @@ def in_draw_order(p):
 
 
 @_compile(fastmath=REORDER)
-def _load_draw(p, eps, draw, row_sum):
-    """Write one draw (n, K) of p as (K, n), clipped to [eps, 1 - eps] and renormalised."""
+def _load_draw(p, eps, tolerance, draw, row_sum):
+    """Write one draw (n, K) of p as (K, n), clipped to [eps, 1 - eps] and renormalised.
+
+    Returns the first row that is no distribution, or -1. A negative tolerance looks at none.
+    """
     n_observations, size = p.shape
     for k in range(size):
         for i in range(n_observations):
             draw[k, i] = p[i, k]
-    if eps > 0.0:
-        for i in range(n_observations):
-            row_sum[i] = 0.0
+    if tolerance >= 0.0:
+        row_sum[:] = 0.0
+        n_good = 0
         for k in range(size):
             for i in range(n_observations):
-                value = min(max(draw[k, i], eps), 1.0 - eps)
+                row_sum[i] += draw[k, i]
+                n_good += draw[k, i] >= 0.0  # false for NaN
+        for i in range(n_observations):
+            n_good += abs(row_sum[i] - 1.0) <= tolerance
+        if n_good < n_observations * (size + 1):
+            for i in range(n_observations):
+                good = abs(row_sum[i] - 1.0) <= tolerance
+                for k in range(size):
+                    good = good and draw[k, i] >= 0.0
+                if not good:
+                    return i
+    if eps > 0.0:
+        row_sum[:] = 0.0
+        for k in range(size):
+            for i in range(n_observations):
+                value = draw[k, i]
+                value = eps if value < eps else value
+                value = 1.0 - eps if value > 1.0 - eps else value
                 draw[k, i] = value
                 row_sum[i] += value
         for i in range(n_observations):
@@ -311,17 +327,63 @@ def _load_draw(p, eps, draw, row_sum):
         for k in range(size):
             for i in range(n_observations):
                 draw[k, i] *= row_sum[i]
+    return -1
 
 
 @_compile(fastmath=REORDER)
-def sweep_probabilities(p, targets, current, eps, move):
+def _products(targets, draw, table):
+    """Write ``table[r, k] = sum_i targets[r, i] draw[k, i]``.
+
+    Eight sums at a time, so that each number that is read serves several of them.
+    """
+    n_rows, n_observations = targets.shape
+    size = draw.shape[0]
+    fours, twos = n_rows // 4 * 4, size // 2 * 2
+    for r in range(0, fours, 4):
+        t0, t1, t2, t3 = targets[r], targets[r + 1], targets[r + 2], targets[r + 3]
+        for k in range(0, twos, 2):
+            left, right = draw[k], draw[k + 1]
+            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
+            for i in range(n_observations):
+                a, b = left[i], right[i]
+                a0 += t0[i] * a
+                a1 += t1[i] * a
+                a2 += t2[i] * a
+                a3 += t3[i] * a
+                b0 += t0[i] * b
+                b1 += t1[i] * b
+                b2 += t2[i] * b
+                b3 += t3[i] * b
+            table[r, k], table[r + 1, k], table[r + 2, k], table[r + 3, k] = a0, a1, a2, a3
+            k += 1
+            table[r, k], table[r + 1, k], table[r + 2, k], table[r + 3, k] = b0, b1, b2, b3
+        for k in range(twos, size):
+            last = draw[k]
+            a0 = a1 = a2 = a3 = 0.0
+            for i in range(n_observations):
+                a = last[i]
+                a0 += t0[i] * a
+                a1 += t1[i] * a
+                a2 += t2[i] * a
+                a3 += t3[i] * a
+            table[r, k], table[r + 1, k], table[r + 2, k], table[r + 3, k] = a0, a1, a2, a3
+    for r in range(fours, n_rows):
+        for k in range(size):
+            product = 0.0
+            for i in range(n_observations):
+                product += targets[r, i] * draw[k, i]
+            table[r, k] = product
+
+
+@_compile(fastmath=REORDER)
+def sweep_probabilities(p, targets, current, eps, move, tolerance):
     """Assign every draw of p to the targets of each start, and sum the relabelled draws.
 
     Parameters
     ----------
     p : (m, n, K) float32 or float64 array
-    targets : (S, K, n) array
-        What label j should look like, for each of S starts: log q for Stephens, a pivot's
+    targets : (number of starts that move, K, n) array
+        What label j should look like, for each start that moves: log q for Stephens, a pivot's
         probabilities for PRA. A draw's permutation maximises
         ``sum_ij targets[s, j, i] p[t, i, permutation[j]]``.
     current : (S, m, K) intp array
@@ -330,6 +392,8 @@ def sweep_probabilities(p, targets, current, eps, move):
         Probabilities are clipped to [eps, 1 - eps] and renormalised, one draw at a time.
     move : (S,) bool array
         False keeps the current permutations and only sums.
+    tolerance : float
+        How far the sum of a row may be from one. A negative one trusts p, and asks for the gaps.
 
     Returns
     -------
@@ -337,35 +401,42 @@ def sweep_probabilities(p, targets, current, eps, move):
     total : (S, K, n) array
         Sum over the draws of the relabelled probabilities.
     gaps : (S, m) array
-        How much more the second best permutation costs; 0 without `move`.
+        How much more the second best permutation costs, where wanted; 0 otherwise.
+    bad : (int, int)
+        The first row (draw, observation) that is no distribution, where the sweep ends; or -1, -1.
     """
     n_draws, n_observations, size = p.shape
     n_starts = len(move)
     permutations = current.copy()
     gaps = np.zeros((n_starts, n_draws))
-    step, through = np.empty((size, size)), np.empty(size)
+    step = np.empty((size, size))
     total = np.zeros((n_starts, size, n_observations))
     draw = np.empty((size, n_observations))
     row_sum = np.empty(n_observations)
+    rows = targets.reshape(-1, n_observations)
+    table = np.empty((len(rows), size))
     cost = np.empty((size, size))
     workspace = _workspace(size)
     for t in range(n_draws):
-        _load_draw(p[t], eps, draw, row_sum)
+        bad = _load_draw(p[t], eps, tolerance, draw, row_sum)
+        if bad >= 0:
+            return permutations, total, gaps, (t, bad)
+        _products(rows, draw, table)
+        first = 0
         for s in range(n_starts):
             if move[s]:
                 for j in range(size):
                     for k in range(size):
-                        product = 0.0
-                        for i in range(n_observations):
-                            product += targets[s, j, i] * draw[k, i]
-                        cost[k, j] = -product
+                        cost[k, j] = -table[first + j, k]
+                first += size
                 _assign_or_keep(cost, current[s, t], permutations[s, t], workspace)
-                gaps[s, t] = _gap(cost, permutations[s, t], step, through)
+                if tolerance < 0.0:
+                    gaps[s, t] = _gap(cost, permutations[s, t], step, workspace)
             for j in range(size):
                 source = permutations[s, t, j]
                 for i in range(n_observations):
                     total[s, j, i] += draw[source, i]
-    return permutations, total, gaps
+    return permutations, total, gaps, (-1, -1)
 
 
 @_compile()
@@ -428,7 +499,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     n_draws, size, n_dimensions = mean.shape
     permutations = np.empty((n_draws, size), np.intp)
     totals, gaps = np.empty(n_draws), np.empty(n_draws)
-    step, through = np.empty((size, size)), np.empty(size)
+    step = np.empty((size, size))
     identity = np.arange(size)
     cost = np.empty((size, size))
     workspace = _workspace(size)
@@ -451,7 +522,7 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
         totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
-        gaps[t] = _gap(cost, permutations[t], step, through)
+        gaps[t] = _gap(cost, permutations[t], step, workspace)
     return permutations, totals, gaps
 
 
@@ -569,14 +640,14 @@ def permutation_posterior(log_density, z, current, uniform, exact):
 
 
 @_compile()
-def add_pairs(z, total):
-    """Add to total (n, n) how often each pair of observations has the same label in z (m, n)."""
-    n_draws, n = z.shape
-    for i in range(n):
+def add_pairs(rows, columns, total):
+    """Add to total (r, c) how often rows (m, r) and columns (m, c) have the same label."""
+    n_draws = len(rows)
+    for i in range(rows.shape[1]):
         for t in range(n_draws):
-            label = z[t, i]
-            for j in range(n):
-                if z[t, j] == label:
+            label = rows[t, i]
+            for j in range(columns.shape[1]):
+                if columns[t, j] == label:
                     total[i, j] += 1.0
 
 
