@@ -38,6 +38,15 @@ def _side_by_side(chains: xr.DataArray, n_draws: int) -> xr.DataArray:
     return xr.DataArray(position, dims=SAMPLE_DIMS, coords={"chain": chains.values})
 
 
+def _layout(backend: str | None) -> dict[str, str]:
+    """Return what keeps titles and labels apart, where the backend has it."""
+    from arviz_base import rcParams
+
+    return (
+        {"layout": "constrained"} if (backend or rcParams["plot.backend"]) == "matplotlib" else {}
+    )
+
+
 def plot_draws(
     dt: xr.DataTree,
     *,
@@ -112,16 +121,16 @@ def plot_draws(
     data = xr.concat([before[list(names)], after[list(names)]], dim=states)
     pc_kwargs["aes"] = {"color": [dim], "overlay": ["chain"]} | pc_kwargs.get("aes", {})
     pc_kwargs.setdefault("color", list(COLOURS))
-    pc_kwargs["figure_kwargs"] = {"sharex": True, "sharey": "row"} | pc_kwargs.get(
-        "figure_kwargs", {}
-    )
+    defaults = {"sharex": True, "sharey": "row"} | _layout(backend)
+    pc_kwargs["figure_kwargs"] = defaults | pc_kwargs.get("figure_kwargs", {})
     collection = PlotCollection.grid(
         data, rows=["__variable__"], cols=["labels"], backend=backend, **pc_kwargs
     )
     position = _side_by_side(after["chain"], after.sizes["draw"])
     collection.map(_trace, "trace", x=position, width=0.7)
     collection.map(_title, "title", ignore_aes="all", subset_info=True, using=labelled_title)
-    collection.map(labelled_x, "xlabel", ignore_aes="all", text="draw, one chain after the other")
+    text = "draw, one chain after the other"
+    collection.map(labelled_x, "xlabel", data=data[[names[-1]]], ignore_aes="all", text=text)
     return collection
 
 
@@ -172,6 +181,7 @@ def plot_switches(
     data = switches.rename("switches").to_dataset()
     pc_kwargs["aes"] = {"color": ["chain"]} | pc_kwargs.get("aes", {})
     pc_kwargs.setdefault("color", list(COLOURS))
+    pc_kwargs["figure_kwargs"] = _layout(backend) | pc_kwargs.get("figure_kwargs", {})
     columns = ["__variable__", *([relabelled.by] if relabelled.by else [])]
     collection = PlotCollection.wrap(data, cols=columns, backend=backend, **pc_kwargs)
     draws = xr.DataArray(np.arange(permutations.sizes["draw"]), dims="draw")

@@ -1,0 +1,100 @@
+"""Diagnose and relabel the draws in a NetCDF file: ``python -m labelswitch draws.nc``."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m labelswitch",
+        description="Say whether labels have switched in the draws of a mixture model, and write "
+        "the draws relabelled. The file is one that ArviZ writes from PyMC, NumPyro, Stan or R: "
+        "NetCDF with a group 'posterior' of dimensions chain and draw.",
+    )
+    parser.add_argument("draws", type=Path, help="the NetCDF file; it is only read")
+    parser.add_argument(
+        "--dim",
+        nargs="+",
+        default=["component"],
+        metavar="NAME",
+        help="the dimensions that index components (default: component)",
+    )
+    parser.add_argument("--method", help="the relabelling method; by default what the draws allow")
+    parser.add_argument("--by", metavar="NAME", help="a dimension of groups with their own labels")
+    parser.add_argument("--allocations", nargs="+", metavar="NAME", help="variables of labels")
+    parser.add_argument("--responsibilities", metavar="NAME", help="variable of P(z | y)")
+    parser.add_argument("--var-names", nargs="+", metavar="NAME", help="parameters to align")
+    parser.add_argument(
+        "--output", type=Path, help="the file to write (default: <draws>.relabelled.nc)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        By default those of the process.
+
+    Returns
+    -------
+    int
+        0 where the relabelled draws were written; 1 where they were not, because there are missing
+        values, and 2 where the file or an argument is wrong.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    output = given.output or given.draws.with_suffix(".relabelled.nc")
+    try:
+        import h5netcdf  # noqa: F401
+        import h5py  # noqa: F401
+    except ModuleNotFoundError as error:
+        parser.error(f"{error.name} is needed to read NetCDF: pip install 'labelswitch[netcdf]'.")
+    if not given.draws.is_file():
+        parser.error(f"draws: there is no file {given.draws}.")
+    if output.exists() and not given.overwrite:
+        parser.error(f"--output: {output} exists; name another file, or say --overwrite.")
+    if output.resolve() == given.draws.resolve():
+        parser.error("--output: this is the file of the draws, which stays as it is.")
+
+    import xarray as xr
+
+    from labelswitch import diagnose
+
+    inputs = {
+        "method": given.method,
+        "by": given.by,
+        "allocations": given.allocations,
+        "responsibilities": given.responsibilities,
+        "var_names": given.var_names,
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            dt = xr.open_datatree(given.draws, engine="h5netcdf").load()
+            dt.close()
+            diagnosis = diagnose(
+                dt, dim=given.dim, **{name: item for name, item in inputs.items() if item}
+            )
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            parser.error(f"{given.draws}: {error}")
+    for item in caught:
+        if issubclass(item.category, UserWarning):
+            print(f"warning: {item.message}", file=sys.stderr)
+    print(diagnosis)
+    if diagnosis.relabelled is None:
+        print("\nNothing was written.")
+        return 1
+    diagnosis.relabelled.dt.to_netcdf(output, engine="h5netcdf")
+    print(f"\nThe relabelled draws are in {output}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
