@@ -5,7 +5,7 @@ WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
 MUTANTS := $(PYTHON) -m mixbook.campaign
 SWEEP := $(PYTHON) -m mixbook.sweep
 SEEDS := 20
-SAMPLERS := 8
+SAMPLERS := 6
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 

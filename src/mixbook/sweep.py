@@ -1,6 +1,6 @@
 """Run the chapters again and again: ``make tolerances`` and ``make sweep``.
 
-``--samplers 8`` runs each chapter with its own data and other samplers' randomness, every second
+``--samplers 6`` runs each chapter with its own data and other samplers' randomness, every second
 time as on an older processor, and writes into the cells by how much the numbers that a reader sees
 may differ from the stored ones. ``--seeds 20`` runs each chapter under 1 to 20 as
 ``MIXBOOK_SEED``, and stores each claim's spread beside its range. Finished runs are kept in
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
+from scipy import stats
 
 from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
 from mixbook.compare import VARIES, WITHIN, Part, agree, parts
@@ -31,9 +32,7 @@ from mixbook.execute import ROOT, digest
 CHAPTERS = ROOT / "chapters"
 RUNS = ROOT / ".runs"
 TABLE = ROOT / "tests" / "sweep.json"  # what the last sweep found
-# A new number differs from the stored one by sqrt(2) standard deviations, and these are estimated
-# from about ten runs: at ten of them one number in 30,000 raises a false alarm.
-FACTOR = 10
+FALSE_ALARMS = 1e-4  # how often an honest number may lie outside its tolerance
 # Without these, NumPy, OpenBLAS and LLVM round as on a processor of 2009, which stands for another
 # machine; NumPy ignores the names of features that the processor does not have.
 OLD_PROCESSOR = {
@@ -127,10 +126,13 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
     -------
     dict
         For each part that differed between the runs one tolerance for each number, or ``"varies"``
-        where its text differed: `FACTOR` standard deviations over the stored and the new numbers,
-        and one unit of the last of five digits. No cell of a table gets less than the median of its
-        column, and no statistic of an artist's coordinate less than the others.
+        where its text differed. A new number and the stored one differ by sqrt(2) standard
+        deviations, which are estimated from the stored and the new numbers, so the tolerance is a
+        quantile of Student's t (`FALSE_ALARMS`), and one unit of the last of five digits. No cell
+        of a table gets less than the median of its column, and no statistic of an artist's
+        coordinate less than the others.
     """
+    factor = math.sqrt(2) * stats.t.isf(FALSE_ALARMS / 2, df=len(runs))
     found: dict[str, list | str] = {}
     spreads: dict[str, list[float]] = {}
     for name, part in stored.items():
@@ -159,7 +161,7 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
             is_count = name.startswith("figure") and i < 2 < len(spread)
             value = value if is_count else max(value, least)
             unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number and value else 0
-            limits.append(float(f"{FACTOR * value + unit:.2g}"))
+            limits.append(float(f"{factor * value + unit:.2g}"))
         found[name] = limits
     extra = {name for run in runs for name in run} - set(stored)
     return found | {name: VARIES for name in sorted(extra)}

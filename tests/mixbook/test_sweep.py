@@ -8,7 +8,7 @@ import pytest
 
 from mixbook import sweep
 from mixbook.compare import VARIES, Part
-from mixbook.sweep import FACTOR, Run, numbers, spread_of_claims, tolerances
+from mixbook.sweep import FALSE_ALARMS, Run, numbers, spread_of_claims, tolerances
 
 
 def test_what_does_not_differ_is_exact():
@@ -16,11 +16,17 @@ def test_what_does_not_differ_is_exact():
     assert tolerances(stored, [stored, stored]) == {}
 
 
-def test_a_tolerance_is_so_many_standard_deviations():
-    draws = np.random.default_rng(0).normal(3, 0.1, 9)
-    stored, *runs = ({"claim a": Part("#", [value])} for value in draws)
-    limit = tolerances(stored, runs)["claim a"][0]
-    assert limit == pytest.approx(FACTOR * draws.std(ddof=1), rel=0.05)
+def test_an_honest_number_lies_outside_as_seldom_as_said(monkeypatch):
+    monkeypatch.setattr(sweep, "FALSE_ALARMS", 0.05)
+    draws = np.random.default_rng(0).normal(3, 0.1, (2000, 8))
+    outside = 0
+    for stored, new, *runs in draws:
+        limit = tolerances(
+            {"claim a": Part("#", [stored])}, [{"claim a": Part("#", [run])} for run in runs]
+        )
+        outside += abs(new - stored) > limit["claim a"][0]
+    assert 0.02 < outside / len(draws) < 0.05  # the stored number is one of those that tell the sd
+    assert FALSE_ALARMS < 0.001
 
 
 def test_a_cell_of_a_table_gets_no_less_than_the_median_of_its_column():
