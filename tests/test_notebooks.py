@@ -104,6 +104,14 @@ def test_code_runs_no_random_number_outside_the_seeds():
                 assert not re.search(r"random_seed=\d", cell.source), path.name
 
 
+def test_no_number_is_glued_without_a_claim():
+    """A claim glues its value; a number glued otherwise would be bounded by nothing."""
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                assert not re.search(r"\bglue\(", cell.source), path.name
+
+
 def healthy() -> nbformat.NotebookNode:
     """Return a small notebook without faults, apart from its digest."""
     cell = nbformat.v4.new_code_cell("print(1)", execution_count=1)
