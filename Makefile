@@ -5,7 +5,7 @@ WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
 MUTANTS := $(PYTHON) -m mixbook.campaign
 SWEEP := $(PYTHON) -m mixbook.sweep
 SEEDS := 20
-SAMPLERS := 6
+SAMPLERS := 4
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
@@ -39,8 +39,8 @@ wheel: .venv/installed ## build labelswitch and test the wheel with each Python 
 claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
 	$(NBVAL) --nbval-lax chapters
 
-mutants: .venv/installed ## put faults into the chapters, one at a time, and count those that are noticed
-	$(MUTANTS)
+mutants: .venv/installed ## put faults into the chapters, one at a time, and count those that are noticed (CHAPTERS=names)
+	$(MUTANTS) $(CHAPTERS)
 
 tolerances: .venv/installed ## measure by how much the numbers of a chapter may differ, and store it (CHAPTERS=names)
 	$(SWEEP) --samplers $(SAMPLERS) $(CHAPTERS)

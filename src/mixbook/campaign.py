@@ -191,7 +191,7 @@ def main() -> int:
         if any(key(mutant, cells) not in kept for mutant in mutants[chapter]):
             print(f"{chapter}: not finished; see above", file=sys.stderr)
             return 2
-    return report(mutants, store=not arguments.sample and not arguments.chapters)
+    return report(mutants, store=not arguments.sample)
 
 
 def report(mutants: dict[str, list[Mutant]], store: bool) -> int:
@@ -206,8 +206,9 @@ def report(mutants: dict[str, list[Mutant]], store: bool) -> int:
         for control in result["equivalents"]:
             if control["noticed"]:
                 print(f"  is not equivalent: {control['imitates']}: {control['noticed']}")
-    if store:
-        text = json.dumps(results, indent=1, ensure_ascii=False)
+    if store:  # beside what is known of other chapters
+        known = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {}
+        text = json.dumps(dict(sorted((known | results).items())), indent=1, ensure_ascii=False)
         REPORT.write_text(text + "\n", encoding="utf-8")
     return int(
         any(
