@@ -93,8 +93,10 @@ def _figure_parts(drawn: Mapping) -> Iterator[tuple[str, Part]]:
         yield f"{where}, texts", split(" | ".join(axes["texts"]))
         yield f"{where}, limits", Part(axes["scales"], axes["limits"])
         for i, artist in enumerate(axes["artists"], start=1):
+            which = f"{where}, {artist['kind']} {i}"
+            yield f"{which}, colours", Part(artist["text"], [])
             for name, numbers in artist["numbers"].items():
-                yield f"{where}, {artist['kind']} {i}, {name}", Part(artist["text"], numbers)
+                yield f"{which}, {name}", Part("", numbers)
         yield f"{where}, artists", Part(" ".join(artist["kind"] for artist in axes["artists"]), [])
 
 
