@@ -6,6 +6,7 @@ from extras import optional
 
 import labelswitch
 
+dask = optional("dask")
 distributed = optional("distributed")
 MEGABYTE = 10**6
 
@@ -25,14 +26,12 @@ def block(block_info=None):
 # Closing a cluster leaves sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore")
 def test_stephens_on_two_workers_whose_memory_is_smaller_than_p(tmp_path):
-    import dask
-    import dask.array
-
+    array = optional("dask.array")
     limit = 500 * MEGABYTE
     shape = (70_000, 500, 4)
     n_chunks = 140
     chunks = ((shape[0] // n_chunks,) * n_chunks, (shape[1],), (shape[2],))
-    p = dask.array.map_blocks(block, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0, 0)))
+    p = array.map_blocks(block, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0, 0)))
     assert p.nbytes > 2 * limit
     options = {"starts": ["pra"], "max_sweeps": 3}
     settings = {"temporary-directory": str(tmp_path), "distributed.comm.timeouts.connect": "60s"}
