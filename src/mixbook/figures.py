@@ -167,7 +167,7 @@ def _artists(axes: Axes) -> Iterator[dict]:
 def _legend(legend) -> Iterator[str]:
     for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
         colour = handle.get_color() if hasattr(handle, "get_color") else handle.get_facecolor()
-        colour = np.atleast_2d(colour)[0] if not isinstance(colour, str) else colour
+        colour = colour if isinstance(colour, str) else np.ravel(colour)[:4]
         yield f"{text.get_text()}: {to_hex(colour) if len(colour) else 'none'}"
 
 
