@@ -182,7 +182,11 @@ def differences(
     """
     old_parts, new_parts = parts(stored), parts(new)
     found = [f"{name}: is no longer shown" for name in old_parts if name not in new_parts]
-    found += [f"{name}: was not shown before" for name in new_parts if name not in old_parts]
+    found += [
+        f"{name}: was not shown before: {part.text}"
+        for name, part in new_parts.items()
+        if name not in old_parts
+    ]
     for name, old in old_parts.items():
         now, tolerance = new_parts.get(name), within.get(name)
         if now is None or tolerance == VARIES:

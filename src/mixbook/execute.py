@@ -52,7 +52,7 @@ def execute(path: Path) -> None:
     nbclient.exceptions.CellExecutionError
         If a cell raises, a claim included.
     RuntimeError
-        If a cell writes to standard error.
+        If a cell writes to standard error, or what it shows cannot be formatted.
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -70,6 +70,8 @@ def execute(path: Path) -> None:
     client.execute()
     for number, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
+            if output.output_type == "error":  # of a formatter: the cell itself did not raise
+                raise RuntimeError(f"{path.name}, cell {number} shows an error: {output.evalue}")
             if output.output_type == "stream" and output.name == "stderr":
                 raise RuntimeError(f"{path.name}, cell {number} wrote to stderr:\n{output.text}")
     notebook.metadata = nbformat.from_dict(METADATA | {"mixbook": {"digest": digest(notebook)}})

@@ -53,6 +53,7 @@ class Kernel:
         self.outputs = Outputs()
         quiet = Config({"HistoryManager": {"enabled": False}})  # its thread would not be forked
         self.shell = InteractiveShell.instance(config=quiet)
+        self.shell.history_manager.enabled = False  # where another made the instance
         self.shell.display_pub.publish = lambda *args, **keys: self.outputs.display(*args, **keys)
         self.shell.showtraceback = self.shell.showsyntaxerror = lambda *args, **keys: None
         mpl.use("module://matplotlib_inline.backend_inline")

@@ -15,9 +15,11 @@ from IPython.display import HTML, display
 def quiet_sampling() -> None:
     """Silence PyMC's logger and its progress messages, which a stored notebook must not hold.
 
-    `fit_report` prints what a reader would otherwise learn from them.
+    `fit_report` prints what a reader would otherwise learn from them. An overflow while a chain
+    still looks for its step size is one of them: its trajectory diverges and is counted.
     """
     logging.getLogger("pymc").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "overflow encountered", RuntimeWarning, r"pymc\.step_methods")
     warnings.filterwarnings("ignore", message=".*IProgress not found.*")
 
 

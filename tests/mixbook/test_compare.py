@@ -72,7 +72,7 @@ def test_text_is_compared_and_streams_are_joined():
     assert differences([stream("a 1\n")], [stream("c 1\n")], {})
     assert differences([stream("a 1\n")], [stream("c 2\n")], {"stdout, line 1": VARIES}) == []
     assert differences([stream("a\n")], [], {}) == ["stdout, line 1: is no longer shown"]
-    assert differences([], [stream("a\n")], {}) == ["stdout, line 1: was not shown before"]
+    assert differences([], [stream("a\n")], {}) == ["stdout, line 1: was not shown before: a"]
 
 
 def test_the_tolerances_of_another_table_are_refused():

@@ -34,10 +34,17 @@ def test_a_chapter_is_stored_only_if_it_runs_cleanly(tmp_path):
     assert stored.cells[0].execution_count == 1
     assert execute.is_current(stored)
 
-    stored.cells[0].source = "import sys\nprint('oh', file=sys.stderr)"
-    nbformat.write(stored, path)
-    before = path.read_bytes()
-    with pytest.raises(RuntimeError, match="wrote to stderr"):
-        execute.execute(path)
-    assert path.read_bytes() == before
-    assert not execute.is_current(nbformat.read(path, as_version=4))
+    for source, message in (
+        ("import sys\nprint('oh', file=sys.stderr)", "wrote to stderr"),
+        (
+            "class Sick:\n    _repr_html_ = lambda self: 1 / 0\ndisplay(Sick())",
+            "shows an error: division",
+        ),
+    ):
+        stored.cells[0].source = source
+        nbformat.write(stored, path)
+        before = path.read_bytes()
+        with pytest.raises(RuntimeError, match=message):
+            execute.execute(path)
+        assert path.read_bytes() == before
+        assert not execute.is_current(nbformat.read(path, as_version=4))
