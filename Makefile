@@ -10,7 +10,7 @@ export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test wheel execute claims mutants tolerances sweep posteriordb bench lint lock clean
+.PHONY: help book check test wheel execute claims mutants tolerances sweep posteriordb bench lab lint lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ book: .venv/installed ## build the site from the stored notebooks into _build/ht
 lint: .venv/installed ## check style with ruff
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+
+check: lint ## look at style, units, stored notebooks and their numbers: the quick part of make test
+	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not long and not slow"
 
 test: lint book ## run everything that guards the project
 	$(PYTHON) -m pytest -n 2 --dist worksteal
@@ -50,6 +53,10 @@ sweep: .venv/installed ## run all claims under fresh seeds and store each one's 
 
 posteriordb: .venv/installed ## fit posteriordb's mixtures with enough draws to see an error of 5 % of a posterior sd
 	$(PYTHON) -m pytest -m long tests/test_posteriordb.py
+
+lab: .venv/installed ## open the chapters in JupyterLab, which is installed on first use
+	@$(PYTHON) -c "import jupyterlab" 2>/dev/null || $(PYTHON) -m pip install --quiet "jupyterlab>=4,<5"
+	@$(PYTHON) -m jupyterlab chapters
 
 execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)
 	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)

@@ -11,6 +11,34 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 
+# What to do when a test of a file fails; the others say it themselves.
+ADVICE = {
+    "test_notebooks.py": "make execute stores chapters anew whose code or data changed; make "
+    "tolerances CHAPTERS=<name> measures by how much the numbers of one may differ.",
+    "test_mutants.py": "Bring tests/mutants/<chapter>.toml up to date with the chapter's code.",
+    "test_appendix.py": "make book builds the appendix; make mutants and make sweep store what it "
+    "shows.",
+    "test_site.py": "make book, then open the page in a browser: light, dark, 390 px wide.",
+    "test_explorable_mode_seeking.py": "make book, then try chapter 8 in a browser.",
+    "test_explorable_overlap.py": "make book, then try chapter 10 in a browser.",
+    "test_judges.py": "A helper of a chapter lets a fault pass that it exists to catch: sharpen "
+    "it there.",
+    "test_posteriordb.py": "Compare with make posteriordb, which has more draws.",
+    "test_readme_code.py": "Run the code of README.md or index.md in a fresh Python.",
+}
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what to do next, once for each file of which a test failed."""
+    failed = [
+        report.nodeid.partition("::")[0].rpartition("/")[2]
+        for key in ("failed", "error")
+        for report in terminalreporter.stats.get(key, [])
+    ]
+    for name in dict.fromkeys(failed):
+        if name in ADVICE:
+            terminalreporter.write_line(f"{name}: {ADVICE[name]}")
+
 
 @pytest.fixture(scope="session")
 def site_url():

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, SITE
 from scipy import integrate, optimize, stats
+from visits import opened
+
+pytestmark = pytest.mark.slow
 
 PAGE = "chapters/08_mode_seeking.html"
 NOTEBOOK = ROOT / "chapters" / "08_mode_seeking.ipynb"
@@ -14,24 +17,17 @@ if not (SITE / PAGE).is_file():
     pytest.skip("the page is not built: run make book", allow_module_level=True)
 
 
-@pytest.fixture
-def seeking(page, site_url):
-    errors, requests = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(f"{site_url}/{PAGE}", wait_until="networkidle")
-    yield page
-    assert errors == []
-    assert [url for url in requests if not url.startswith((site_url, "data:"))] == []
-
-
 @pytest.fixture(scope="module")
-def solver(browser, site_url):
-    """Open the page once for the tests that only ask its script for numbers."""
-    page = browser.new_page()
-    page.goto(f"{site_url}/{PAGE}")
-    yield page
-    page.close()
+def seeking(browser, site_url):
+    """Open the page once for the tests that set what they need."""
+    with opened(browser, f"{site_url}/{PAGE}") as page:
+        yield page
+
+
+@pytest.fixture
+def untouched(browser, site_url):
+    with opened(browser, f"{site_url}/{PAGE}") as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +71,10 @@ def shape(found):
         ("light_mean_field", "mean-field", 0.7, (1, ONE_MODE), (2, ONE_MODE)),
     ],
 )
-def test_thresholds_are_those_of_the_notebook(solver, glued, name, family, weight, below, above):
+def test_thresholds_are_those_of_the_notebook(seeking, glued, name, family, weight, below, above):
     threshold = glued[name]
-    assert shape(solve(solver, threshold - 0.005, weight, family)) == below
-    assert shape(solve(solver, threshold + 0.005, weight, family)) == above
+    assert shape(solve(seeking, threshold - 0.005, weight, family)) == below
+    assert shape(solve(seeking, threshold + 0.005, weight, family)) == above
 
 
 def log_density(u, d, weight):
@@ -104,9 +100,9 @@ def reverse_kl(mean, sd, d, weight, k):
 @pytest.mark.parametrize(
     ("separation", "weight"), [(0.8, 0.5), (1.9, 0.6), (2.5, 0.5), (3.2, 0.55), (2.25, 0.7)]
 )
-def test_every_optimum_is_one_by_quadrature_and_scipy(solver, separation, weight, family):
+def test_every_optimum_is_one_by_quadrature_and_scipy(seeking, separation, weight, family):
     k = 2 if family == "mean-field" else 1
-    found = solve(solver, separation, weight, family)["optima"]
+    found = solve(seeking, separation, weight, family)["optima"]
     for fit in found:
         expected = reverse_kl(fit["mean"], fit["sd"], separation, weight, k)
         assert fit["kl"] == pytest.approx(expected, abs=1e-6)
@@ -122,9 +118,9 @@ def test_every_optimum_is_one_by_quadrature_and_scipy(solver, separation, weight
 
 
 @pytest.mark.parametrize(("family", "k"), [("full-rank", 1), ("mean-field", 2)])
-def test_forward_optimum_equals_quadrature(solver, family, k):
+def test_forward_optimum_equals_quadrature(seeking, family, k):
     d, weight = 2.2, 0.7
-    (fit,) = solve(solver, d, weight, family, "forward")["optima"]
+    (fit,) = solve(seeking, d, weight, family, "forward")["optima"]
 
     def moment(function):
         return integrate.quad(
@@ -141,27 +137,27 @@ def test_forward_optimum_equals_quadrature(solver, family, k):
     assert fit["kl"] == pytest.approx(along + across, abs=1e-6)
 
 
-def test_keys_move_the_controls_and_the_words_follow(seeking):
-    words = seeking.locator("#seeking-words")
+def test_keys_move_the_controls_and_the_words_follow(untouched):
+    words = untouched.locator("#seeking-words")
     assert words.get_attribute("aria-live") == "polite"
     assert "One optimum: q covers both modes" in words.inner_text()
-    seeking.get_by_label("mean-field").focus()
-    seeking.keyboard.press("ArrowRight")
-    assert seeking.get_by_label("full-rank").is_checked()
-    slider = seeking.get_by_role("slider", name="Separation")
+    untouched.get_by_label("mean-field").focus()
+    untouched.keyboard.press("ArrowRight")
+    assert untouched.get_by_label("full-rank").is_checked()
+    slider = untouched.get_by_role("slider", name="Separation")
     slider.focus()
     before = float(slider.input_value())
-    seeking.keyboard.press("ArrowRight")
+    untouched.keyboard.press("ArrowRight")
     assert float(slider.input_value()) == pytest.approx(before + 0.01)
     assert (
-        seeking.locator('output[for="seeking-separation"]').inner_text() == f"{before + 0.01:.2f}"
+        untouched.locator('output[for="seeking-separation"]').inner_text() == f"{before + 0.01:.2f}"
     )
-    seeking.keyboard.press("End")
+    untouched.keyboard.press("End")
     assert "The covering fit is a worse local optimum" in words.inner_text()
-    seeking.get_by_label("Weight of the first mode").focus()
-    seeking.keyboard.press("End")
+    untouched.get_by_label("Weight of the first mode").focus()
+    untouched.keyboard.press("End")
     assert "sits on the heavier mode" in words.inner_text()
-    seeking.get_by_label("forward").check()
+    untouched.get_by_label("forward").check()
     assert "One optimum, always" in words.inner_text()
 
 
@@ -186,9 +182,6 @@ def test_it_fits_a_phone_in_both_themes(seeking, theme):
     assert (brightness > 128) == (theme == "dark")
 
 
-def test_the_script_leaves_other_pages_alone(page, site_url):
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{site_url}/index.html", wait_until="networkidle")
-    assert page.locator("#seeking-words").count() == 0
-    assert errors == []
+def test_the_script_leaves_other_pages_alone(browser, site_url):
+    with opened(browser, f"{site_url}/index.html") as page:
+        assert page.locator("#seeking-words").count() == 0

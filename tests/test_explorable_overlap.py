@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 from conftest import SITE
 from scipy import integrate, optimize, stats
+from visits import SETTLED, opened
+
+pytestmark = pytest.mark.slow
 
 PAGE = "chapters/10_overlap.html"
 
@@ -11,13 +14,17 @@ if not (SITE / PAGE).is_file():
     pytest.skip("the page is not built: run make book", allow_module_level=True)
 
 
+@pytest.fixture(scope="module")
+def overlap(browser, site_url):
+    """Open the page once for the tests that set what they need."""
+    with opened(browser, f"{site_url}/{PAGE}") as page:
+        yield page
+
+
 @pytest.fixture
-def overlap(page, site_url):
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{site_url}/{PAGE}", wait_until="networkidle")
-    yield page
-    assert errors == []
+def untouched(browser, site_url):
+    with opened(browser, f"{site_url}/{PAGE}") as page:
+        yield page
 
 
 def set_range(page, name, value):
@@ -101,23 +108,23 @@ def test_the_mode_parts_where_the_closed_form_says(overlap):
     assert overlap.evaluate(mode, 0.46) > 0.01
 
 
-def test_sliders_work_from_the_keyboard_and_speak(overlap):
-    slider = overlap.get_by_label("Separation of the two normals")
-    output = overlap.locator('output[for="overlap-separation"]')
-    words = overlap.locator("#overlap-words")
+def test_sliders_work_from_the_keyboard_and_speak(untouched):
+    slider = untouched.get_by_label("Separation of the two normals")
+    output = untouched.locator('output[for="overlap-separation"]')
+    words = untouched.locator("#overlap-words")
     assert words.get_attribute("aria-live") == "polite"
     assert output.inner_text() == "1.5"
     before = words.inner_text()
-    top = overlap.locator(".overlap-plot .overlap-band").first.get_attribute("d")
+    top = untouched.locator(".overlap-plot .overlap-band").first.get_attribute("d")
     slider.focus()
-    overlap.keyboard.press("ArrowRight")
+    untouched.keyboard.press("ArrowRight")
     assert output.inner_text() == "1.6"
     assert words.inner_text() != before
-    assert overlap.locator(".overlap-plot .overlap-band").first.get_attribute("d") != top
-    rows = overlap.get_by_label("Number of rows")
+    assert untouched.locator(".overlap-plot .overlap-band").first.get_attribute("d") != top
+    rows = untouched.get_by_label("Number of rows")
     rows.focus()
-    overlap.keyboard.press("End")
-    assert overlap.locator('output[for="overlap-rows"]').inner_text() == "1,000"
+    untouched.keyboard.press("End")
+    assert untouched.locator('output[for="overlap-rows"]').inner_text() == "1,000"
     assert rows.get_attribute("aria-valuetext") == "1,000 rows"
 
 
@@ -148,17 +155,17 @@ def test_modes_are_marked_where_they_are(overlap):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_takes_the_colours_of_the_theme(page, site_url, theme, width):
-    page.emulate_media(color_scheme=theme)
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto(f"{site_url}/{PAGE}", wait_until="networkidle")
-    figure = page.locator("#explorable-overlap")
+def test_it_fits_and_takes_the_colours_of_the_theme(overlap, theme, width):
+    overlap.set_viewport_size({"width": width, "height": 900})
+    overlap.emulate_media(color_scheme=theme)
+    overlap.wait_for_function(SETTLED, arg=theme)
+    figure = overlap.locator("#explorable-overlap")
     box = figure.bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
-    scale = page.locator(".overlap-plot").bounding_box()["width"] / 360
+    scale = overlap.locator(".overlap-plot").bounding_box()["width"] / 360
     assert 14 * scale >= 11  # the smallest text of the figure, in px
-    colour, background = page.evaluate(
+    colour, background = overlap.evaluate(
         """() => [getComputedStyle(document.querySelector('.overlap-frame')).stroke,
                   getComputedStyle(document.body).backgroundColor]"""
     )
@@ -166,9 +173,6 @@ def test_it_fits_and_takes_the_colours_of_the_theme(page, site_url, theme, width
     assert abs(brightness[0] - brightness[1]) > 120
 
 
-def test_other_pages_are_left_alone(page, site_url):
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{site_url}/index.html", wait_until="networkidle")
-    assert errors == []
-    assert page.locator(".overlap-plot").count() == 0
+def test_other_pages_are_left_alone(browser, site_url):
+    with opened(browser, f"{site_url}/index.html") as page:
+        assert page.locator(".overlap-plot").count() == 0

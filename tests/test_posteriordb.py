@@ -23,7 +23,7 @@ from scipy import stats
 
 import labelswitch
 
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 # From the 10,000 published draws of posteriordb: mean and sd.
 PUBLISHED = {
     "mu[0]": (-2.7335, 0.0420),

@@ -11,6 +11,8 @@ from conftest import ROOT
 import labelswitch
 from mixbook import load_forum
 
+pytestmark = pytest.mark.slow
+
 
 def code_blocks(name: str) -> list[str]:
     """Return the Python blocks of a Markdown file."""
