@@ -128,9 +128,9 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
         For each part that differed between the runs one tolerance for each number, or ``"varies"``
         where its text differed. A new number and the stored one differ by sqrt(2) standard
         deviations, which are estimated from the stored and the new numbers, so the tolerance is a
-        quantile of Student's t (`FALSE_ALARMS`), and one unit of the last of five digits. No cell
-        of a table gets less than the median of its column, and no statistic of an artist's
-        coordinate less than the others; what did not move elsewhere is exact.
+        quantile of Student's t (`FALSE_ALARMS`), and one unit of the last of five digits. A number
+        in a table that did not move gets the least of its column, and no statistic of an artist's
+        coordinate gets less than their median; what did not move elsewhere is exact.
     """
     factor = math.sqrt(2) * stats.t.isf(FALSE_ALARMS / 2, df=len(runs))
     found: dict[str, list | str] = {}
@@ -152,16 +152,18 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
             spreads[name] = spread
     columns: dict[str, list[float]] = {}
     for name, spread in spreads.items():
-        columns.setdefault(_column(name), []).extend(value for value in spread if value)
+        if stored[name].text == "#":  # a number among words, as in "component 1", stands alone
+            columns.setdefault(_column(name), []).extend(value for value in spread if value)
     for name, part in stored.items():
-        if name in found or _column(name) not in columns:
+        of_column = columns.get(_column(name), []) if part.text == "#" else []
+        if name in found or not (name in spreads or of_column):
             continue
         spread = spreads.get(name, [0.0] * len(part.numbers))
         least = 0.0
-        if name.startswith("table"):
-            least = statistics.median(columns[_column(name)])
+        if name.startswith("table") and of_column:
+            least = min(of_column)
         elif name.startswith("figure"):  # the two counts stand by themselves
-            least = max(spread[2:] or spread)
+            least = statistics.median(spread[2:] or spread)
         limits = []
         for i, (value, number) in enumerate(zip(spread, part.numbers, strict=True)):
             if not (name.startswith("figure") and i < 2 < len(spread)):
@@ -234,6 +236,8 @@ def report(chapters: Sequence[str], seeds: Sequence[int]) -> int:
                 failures += 1
                 line += f"; FAILED under {', '.join(map(str, entry['failed']))}"
             print(line)
+    known = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    table = dict(sorted((known | table).items()))  # beside what is known of other chapters
     TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     return int(failures > 0)
 
