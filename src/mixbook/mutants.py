@@ -114,6 +114,7 @@ def score(result: dict) -> float:
 # Keywords that only quieten, name or save time, and calls that only show: no faults to be had.
 SILENT = {"progressbar", "quiet", "name", "digits", "display", "cores", "mode"}
 SHOWING = {"glue", "watermark", "use_style", "quiet_sampling", "fit_report", "print", "set"}
+STREAMS = {"seed", "rng"}  # another stream is another run, as good as this one
 OPPOSITE = {
     ast.Lt: ast.GtE,
     ast.GtE: ast.Lt,
@@ -155,7 +156,9 @@ def computing(tree: ast.AST) -> Iterator[ast.expr]:
     """Yield the expressions of a cell that compute; of a claim, only those of its value."""
     for child in ast.iter_child_nodes(tree):
         name = ast.unparse(child.func).split(".")[-1] if isinstance(child, ast.Call) else ""
-        if name in SHOWING or isinstance(child, ast.Import | ast.ImportFrom | ast.JoinedStr):
+        if name in SHOWING | STREAMS or isinstance(
+            child, ast.Import | ast.ImportFrom | ast.JoinedStr
+        ):
             continue
         if isinstance(child, ast.keyword) and child.arg in SILENT:
             continue
