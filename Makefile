@@ -1,7 +1,7 @@
 PYTHON := .venv/bin/python
 NOTEBOOKS := $(PYTHON) -m pytest -c tests/nbval.ini --rootdir . -n 2
 NBVAL := $(NOTEBOOKS) --dist loadfile --durations=15 --durations-min=5
-WHEEL := $(PYTHON) packages/labelswitch/try_wheel.py
+WHEEL := $(PYTHON) packages/try_wheel.py
 MUTANTS := $(PYTHON) -m mixbook.campaign
 SWEEP := $(PYTHON) -m mixbook.sweep
 SEEDS := 20
@@ -15,7 +15,7 @@ export OMP_NUM_THREADS := 1
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-.venv/installed: requirements.txt pyproject.toml packages/labelswitch/pyproject.toml setup.sh
+.venv/installed: requirements.txt pyproject.toml $(wildcard packages/*/pyproject.toml) setup.sh
 	@sh setup.sh
 
 book: .venv/installed ## build the site from the stored notebooks into _build/html
@@ -36,7 +36,7 @@ test: lint book ## run everything that guards the project
 	$(NBVAL) --nbval chapters
 	$(MUTANTS) --sample
 
-wheel: .venv/installed ## build labelswitch and test the wheel with each Python found (LOWEST=1: lowest versions)
+wheel: .venv/installed ## build the libraries and test their wheels with each Python found (LOWEST=1: lowest versions)
 	$(WHEEL) $(if $(LOWEST),--lowest)
 
 claims: .venv/installed ## run the notebooks and check their claims only (use with MIXBOOK_SEED=1)
@@ -61,14 +61,15 @@ lab: .venv/installed ## open the chapters in JupyterLab, which is installed on f
 execute: .venv/installed ## run the chapters whose code or data changed and store their outputs (ALL=1: every one)
 	$(PYTHON) -m mixbook.execute $(if $(ALL),--all) $(CHAPTERS)
 
-bench: .venv/installed ## measure labelswitch against its peers
+bench: .venv/installed ## measure the libraries against their peers
 	$(PYTHON) packages/labelswitch/benchmarks/run.py
+	$(PYTHON) packages/mixscale/benchmarks/run.py
 
 lock: .venv/installed ## compile requirements.txt anew from pyproject.toml
 	@$(PYTHON) -m uv pip compile --quiet --universal --upgrade --all-extras --no-annotate --no-header \
-		--python-version 3.12 pyproject.toml packages/labelswitch/pyproject.toml -o _lock.txt
+		--python-version 3.12 pyproject.toml packages/*/pyproject.toml -o _lock.txt
 	@{ echo "# The complete lock, made from pyproject.toml by make lock."; cat _lock.txt; \
-		echo "-e ."; echo "-e ./packages/labelswitch"; } > requirements.txt; rm _lock.txt
+		echo "-e ."; echo "-e ./packages/labelswitch"; echo "-e ./packages/mixscale"; } > requirements.txt; rm _lock.txt
 
 clean: ## remove what was built, but keep .venv
-	rm -rf _build packages/labelswitch/dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build packages/*/dist .pytest_cache .ruff_cache .hypothesis

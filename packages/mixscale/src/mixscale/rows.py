@@ -1,0 +1,280 @@
+"""Rows in memory, in files or on a cluster, and the passes over them that `fit` needs.
+
+A pass maps a kernel over chunks of rows and adds up what it returns, always in the same order, so
+that the result does not depend on who computed which chunk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixscale import kernels
+from mixscale.likelihood import as_rows
+
+if TYPE_CHECKING:
+    import dask.array
+
+# Rows of a chunk in memory: the copy of one, where the kernels need it, fits into the last cache.
+CHUNK = 2**17
+# So many sums of chunks are added up by one task of a cluster.
+FAN_IN = 16
+
+Arrays = tuple[np.ndarray, ...]
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    # What comes from another process may be unaligned or read-only.
+    return np.require(array, np.float64, "CAW")
+
+
+# What is mapped over the chunks: plain functions, which another process finds by their names.
+
+
+def _derivatives(y, covariates, *point) -> Arrays:
+    value, gradient, hessian = kernels.hessian(*as_rows(y, covariates), *map(_own, point))
+    return np.array(value), gradient, hessian
+
+
+def _values(y, covariates, *points) -> Arrays:
+    return (kernels.values(*as_rows(y, covariates), *map(_own, points)),)
+
+
+def _settle(y, covariates, *box, margin) -> Arrays:
+    *sums, x, y = kernels.settle(*as_rows(y, covariates), *map(_own, box), margin)
+    return (*sums, np.array(y.size), y, None if covariates is None else x.T)
+
+
+def _take(y, covariates, positions) -> Arrays:
+    y = np.asarray(y[positions])
+    return y, np.ones((y.size, 0)) if covariates is None else np.asarray(covariates[positions])
+
+
+def _add(parts: Sequence[Arrays]) -> Arrays:
+    return tuple(sum(part[1:], start=part[0]) for part in zip(*parts, strict=True))
+
+
+class Rows:
+    """Rows in arrays, in memory or memory-mapped, worked on by threads.
+
+    The kernels release the GIL, and a thread that waits does not spin.
+
+    Parameters
+    ----------
+    y : array, shape (N,)
+    covariates : array, shape (N,) or (N, P), optional
+    threads : int, optional
+        By default, as many as this process may use cores.
+
+    Attributes
+    ----------
+    passes : int
+        How often all rows were read.
+    """
+
+    def __init__(self, y, covariates=None, *, threads: int | None = None):
+        parts = [slice(start, start + CHUNK) for start in range(0, max(len(y), 1), CHUNK)]
+        self.chunks = [
+            (y[part], None if covariates is None else covariates[part]) for part in parts
+        ]
+        self.sizes = [len(chunk) for chunk, _ in self.chunks]
+        self.threads = threads or _available_cores()
+        self.passes = 0
+
+    def __len__(self) -> int:  # noqa: D105
+        return sum(self.sizes)
+
+    def _map(
+        self, function: Callable[..., Arrays], *shared: Any, each: Sequence = (), **options: Any
+    ) -> list:
+        """Apply a function to every chunk, with arguments that are shared or the chunk's own."""
+
+        def call(index: int) -> Arrays:
+            own = each[index : index + 1]
+            return function(*self.chunks[index], *own, *shared, **options)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(call, range(len(self.chunks))))
+
+    def _keep(self, parts: list) -> list:
+        """Compute what later passes read again, and leave it where it is."""
+        return parts
+
+    def _total(self, parts: list) -> Arrays:
+        return _add(parts)
+
+    def _gather(self, parts: list) -> Sequence[Arrays]:
+        return parts
+
+    def _left(self, chunks: list) -> Rows:
+        """Return rows of the same kind, for chunks that `_map` has made."""
+        left = object.__new__(type(self))
+        left.__dict__ |= self.__dict__ | {"chunks": chunks, "passes": 0}
+        return left
+
+    def derivatives(self, point: Arrays) -> Arrays:
+        """Return the log-likelihood, its gradient and its Hessian, in one pass."""
+        self.passes += 1
+        return self._total(self._map(_derivatives, *point))
+
+    def values(self, points: Arrays) -> np.ndarray:
+        """Return the log-likelihood at many points, in one pass."""
+        self.passes += 1
+        return self._total(self._map(_values, *points))[0]
+
+    def settle(self, centre: Arrays, half_widths: Arrays, margin: float) -> Settled:
+        """Replace the rows that are certain over a box by their statistics, in one pass."""
+        self.passes += 1
+        parts = self._keep(self._map(_settle, *centre, *half_widths, margin=margin))
+        left = self._left([(part[5], part[6]) for part in parts])
+        return Settled(centre, half_widths, self._total([part[:5] for part in parts]), left)
+
+    def take(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return y and the covariates at increasing positions, in one pass."""
+        self.passes += 1
+        ends = np.cumsum(self.sizes)
+        own = np.split(positions, np.searchsorted(positions, ends[:-1]))
+        own = [part - (end - size) for part, end, size in zip(own, ends, self.sizes, strict=True)]
+        y, covariates = zip(*self._gather(self._map(_take, each=own)), strict=True)
+        plain = self.chunks[0][1] is None
+        return np.concatenate(y), None if plain else np.concatenate(covariates)
+
+
+class DaskRows(Rows):
+    """Rows in Dask arrays, on disk or on the workers of the active cluster.
+
+    Parameters
+    ----------
+    y : dask.array.Array, shape (N,)
+    covariates : dask.array.Array, shape (N,) or (N, P), optional
+        Cut into the chunks of y.
+    """
+
+    def __init__(self, y: dask.array.Array, covariates: dask.array.Array | None = None):
+        self.sizes = list(y.chunks[0])
+        ys = y.to_delayed().ravel()
+        xs: Sequence = [None] * len(ys)
+        if covariates is not None:
+            xs = covariates.rechunk((y.chunks[0], *covariates.shape[1:])).to_delayed().ravel()
+        self.chunks = list(zip(ys, xs, strict=True))
+        self.passes = 0
+
+    def _map(
+        self, function: Callable[..., Arrays], *shared: Any, each: Sequence = (), **options: Any
+    ) -> list:
+        from dask import delayed
+
+        # Shared arguments are in the graph once, and not once a chunk.
+        shared = tuple(delayed(argument, pure=False) for argument in shared)
+        call = delayed(function, pure=False)
+        return [
+            call(*chunk, *each[index : index + 1], *shared, **options)
+            for index, chunk in enumerate(self.chunks)
+        ]
+
+    def _keep(self, parts: list) -> list:
+        from dask import persist
+
+        return list(persist(*parts))
+
+    def _total(self, parts: list) -> Arrays:
+        from dask import delayed
+
+        while len(parts) > 1:
+            groups = [parts[start : start + FAN_IN] for start in range(0, len(parts), FAN_IN)]
+            parts = [delayed(_add, pure=False)(group) for group in groups]
+        return tuple(np.array(part) for part in self._gather(parts)[0])
+
+    def _gather(self, parts: list) -> Sequence[Arrays]:
+        from dask import compute
+
+        return compute(*parts)
+
+
+@dataclass
+class Settled:
+    """Rows of which those that are certain over a box of parameters became sufficient statistics.
+
+    The rows that are left stay where they were.
+    """
+
+    centre: Arrays
+    half_widths: Arrays
+    sums: Arrays
+    left: Rows
+
+    @property
+    def n_left(self) -> int:
+        """The number of rows that are not certain."""
+        return int(self.sums[4])
+
+    def values(self, points: Arrays) -> np.ndarray:
+        """Return the log-likelihood of all rows at points of the box.
+
+        Raises
+        ------
+        ValueError
+            If a point is outside: there the statistics say nothing.
+        """
+        log_weights, coefficients, sigma = points
+        shift = coefficients - self.centre[1]
+        distances = (log_weights - self.centre[0], shift, np.log(sigma / self.centre[2]))
+        for distance, half_width in zip(distances, self.half_widths, strict=True):
+            if not (np.abs(distance) <= half_width).all():
+                raise ValueError("points: some are outside of the box over which rows are certain.")
+        n_rows, xx, xu, uu, _ = self.sums
+        squares = (
+            uu
+            - 2 * np.einsum("skp,kp->sk", shift, xu)
+            + np.einsum("skp,kpq,skq->sk", shift, xx, shift)
+        )
+        constants = log_weights - np.log(sigma) - kernels.HALF_LOG_2PI
+        certain = n_rows * constants - 0.5 * squares / sigma**2
+        return certain.sum(axis=-1) + self.left.values(points)
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_rows(rows: Any, threads: int | None = None) -> Rows:
+    """Return the rows of y, or of a pair (covariates, y), that are arrays or Dask arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such thing, or their sizes do not agree.
+    """
+    covariates, y = rows if isinstance(rows, tuple) and len(rows) == 2 else (None, rows)
+    if isinstance(rows, tuple | list) and covariates is None:
+        raise TypeError("rows: y, or a pair (covariates, y), is needed.")
+    for name, array in {"y": y, "covariates": covariates}.items():
+        if array is not None and not (hasattr(array, "shape") and hasattr(array, "dtype")):
+            raise TypeError(
+                f"rows: {name} is of type {type(array).__name__}; a NumPy array, a memory map "
+                "(np.load(path, mmap_mode='r')) or a Dask array is needed."
+            )
+    if y.ndim != 1 or y.shape[0] == 0:
+        raise ValueError(f"rows: y has shape {y.shape}; a vector with at least one row is needed.")
+    if covariates is not None and covariates.shape[0] != y.shape[0]:
+        raise ValueError(
+            f"rows: covariates have {covariates.shape[0]} rows, and y has {y.shape[0]}."
+        )
+    lazy = [array for array in (y, covariates) if hasattr(array, "dask")]
+    if not lazy:
+        return Rows(y, covariates, threads=threads)
+    if covariates is not None and len(lazy) == 1:
+        raise TypeError("rows: covariates and y must both be Dask arrays, or neither.")
+    if np.isnan(y.shape[0]):
+        raise ValueError(
+            "rows: the sizes of the chunks of y are unknown. Compute them: y.compute_chunk_sizes() "
+            "or to_dask_array(lengths=True) for a data frame."
+        )
+    return DaskRows(y, covariates)

@@ -1,0 +1,252 @@
+"""The PyMC layer: everything that pm.NormalMixture gives, by the same numbers."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+from models import CASES, model, rows
+from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key
+
+import mixscale
+from mixscale import distributions, kernels
+
+
+def points(m, n_points=3, seed=0):
+    """Return points of the unconstrained space around the initial one."""
+    rng = np.random.default_rng(seed)
+    start = m.initial_point()
+    return [
+        {name: np.asarray(v) + rng.normal(0, 0.7, np.shape(v)) for name, v in start.items()}
+        for _ in range(n_points)
+    ]
+
+
+def nodes(function, op_type):
+    return [node for node in function.maker.fgraph.toposort() if isinstance(node.op, op_type)]
+
+
+@pytest.mark.parametrize("data", [False, True], ids=["arrays", "pm.Data"])
+@pytest.mark.parametrize("case", CASES)
+def test_density_and_gradient_are_those_of_normal_mixture(case, data):
+    y, x = rows(case, 500)
+    both = [model(case, y, x, ours=ours, data=data and ours) for ours in (True, False)]
+    logp = [m.compile_logp() for m in both]
+    gradient = [m.compile_dlogp() for m in both]
+    by_row = [m.compile_logp(vars=m["y"], sum=False) for m in both]
+    for point in points(both[0]):
+        values = [function(point) for function in logp]
+        np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
+        left, right = (function(point) for function in gradient)
+        np.testing.assert_allclose(left, right, rtol=1e-8, atol=1e-8)
+        left, right = (function(point)[0] for function in by_row)
+        np.testing.assert_allclose(left, right, rtol=1e-11, atol=1e-11)
+
+
+def test_the_hessian_is_that_of_pytensor():
+    y, x = rows("two covariates", 300)
+    w, sigma = np.array([0.3, 0.7]), np.array([0.4, 0.6])
+    b = np.array([[-1.0, 2.0], [0.5, 1.0]])
+    # By component: log weight, two coefficients, log sigma.
+    vector = np.concatenate([np.log(w)[:, None], b.T, np.log(sigma)[:, None]], axis=1).ravel()
+    phi = pt.vector("phi", shape=(8,))
+    table = phi.reshape((2, 4))
+    z = (y[:, None] - x @ table[:, 1:3].T) / pt.exp(table[:, 3])
+    terms = table[:, 0] - table[:, 3] - 0.5 * np.log(2 * np.pi) - 0.5 * z**2
+    total = pt.logsumexp(terms, axis=1).sum()
+    outputs = [total, pt.grad(total, phi), pt.hessian(total, phi)]
+    exact = pytensor.function([phi], outputs, mode="FAST_COMPILE")(vector)
+    found = mixscale.hessian(y, x, log_weights=np.log(w), coefficients=b, sigma=sigma)
+    for left, right in zip(found, exact, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-8)
+
+
+def test_value_and_gradient_come_from_one_node():
+    y, x = rows(CASES[0], 50)
+    m = model(CASES[0], y, x, ours=True)
+    function = m.logp_dlogp_function(ravel_inputs=True)._pytensor_function
+    assert len(nodes(function, distributions.MixtureSums)) == 1
+    assert not nodes(function, distributions.MixtureLogDensity)
+    # As nutpie does it: simplified first, differentiated afterwards.
+    logp = pytensor.graph.rewrite_graph(m.logp(), include=("canonicalize", "stabilize"))
+    outputs = [logp, *pt.grad(logp, m.value_vars)]
+    function = m.compile_fn(outputs)
+    assert len(nodes(function.f, distributions.MixtureSums)) == 1
+    assert not nodes(function.f, distributions.MixtureLogDensity)
+
+
+def test_nothing_runs_in_object_mode_and_python_gives_the_same():
+    y, x = rows(CASES[1], 300)
+    m = model(CASES[1], y, x, ours=True)
+    (point,) = points(m, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PyTensor warns of object mode
+        numba = [m.compile_fn(graph, mode="NUMBA")(point) for graph in (m.logp(), m.dlogp())]
+        by_row = m.compile_fn(m.logp(vars=m["y"], sum=False), mode="NUMBA")(point)
+    slow = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
+    python = [m.compile_fn(graph, mode=slow)(point) for graph in (m.logp(), m.dlogp())]
+    np.testing.assert_allclose(numba[0], python[0], rtol=1e-13)
+    np.testing.assert_allclose(numba[1], python[1], rtol=1e-9)
+    np.testing.assert_allclose(np.sum(by_row), m.compile_fn(m.logp(vars=m["y"]))(point))
+
+
+def test_a_part_of_the_likelihood_has_the_gradient_of_that_part():
+    y, x = rows(CASES[0], 300)
+    found = []
+    for ours in (True, False):
+        m = model(CASES[0], y, x, ours=ours)
+        by_row = m.logp(vars=m["y"], sum=False)[0]
+        for total in (by_row[::3].sum(), (by_row * np.arange(300)).sum(), 2.5 * by_row.sum()):
+            function = m.compile_fn([total, *pt.grad(total, m.value_vars)])
+            found.append([np.ravel(value) for value in function(points(m, 1)[0])])
+    for left, right in zip(found[:3], found[3:], strict=True):
+        for first, second in zip(left, right, strict=True):
+            np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-9)
+
+
+def test_a_scaled_likelihood_keeps_its_one_pass():
+    y, x = rows(CASES[0], 300)
+    with pm.Model() as m:
+        b = pm.Normal("b", 0, 1, shape=2)
+        mixscale.RegressionMixture("y", [0.5, 0.5], x, b, 0.3, observed=y, total_size=3000)
+    function = m.logp_dlogp_function(ravel_inputs=True)._pytensor_function
+    assert len(nodes(function, distributions.MixtureSums)) == 1
+    assert not nodes(function, distributions.MixtureLogDensity)
+    gradient = mixscale.gradient(
+        y, x, log_weights=np.log([0.5, 0.5]), coefficients=[0.3, -0.4], sigma=0.3
+    )
+    b = np.array([0.3, -0.4])
+    np.testing.assert_allclose(m.compile_dlogp()({"b": b}), 10 * gradient.coefficients - b)
+
+
+def test_weights_and_sigmas_out_of_range_have_density_zero_or_raise():
+    y, x = rows(CASES[0], 30)
+    w, sigma = pt.vector("w"), pt.scalar("sigma")
+    mixture = mixscale.RegressionMixture.dist(w, x, [-1.0, 1.0], sigma)
+    graph = pm.logp(mixture, y).sum()
+    function = pytensor.function([w, sigma], graph)
+    assert np.isfinite(function([0.5, 0.5], 1.0))
+    for bad in (([0.5, 0.6], 1.0), ([-0.5, 1.5], 1.0), ([0.5, 0.5], -1.0)):
+        with pytest.raises(pm.logprob.utils.ParameterValueError, match="sum"):
+            function(*bad)
+
+
+# What a model is used for -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def draws():
+    """Draws that need not be those of any posterior."""
+    rng = np.random.default_rng(0)
+    posterior = xr.Dataset(
+        {
+            "w": (("chain", "draw", "component"), rng.dirichlet([9, 9], (2, 5))),
+            "b": (("chain", "draw", "component"), rng.normal([-2, 2], 0.5, (2, 5, 2))),
+            "sigma": (("chain", "draw"), rng.uniform(0.2, 0.5, (2, 5))),
+        },
+        coords={"component": range(2)},
+    )
+    return xr.DataTree.from_dict({"posterior": posterior})
+
+
+def test_the_log_likelihood_group_is_that_of_normal_mixture(draws):
+    y, x = rows(CASES[0], 40)
+    found = [
+        pm.compute_log_likelihood(
+            draws.copy(), model=model(CASES[0], y, x, ours=ours), progressbar=False
+        ).log_likelihood["y"]
+        for ours in (True, False)
+    ]
+    assert found[0].dims == ("chain", "draw", "row")
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-11)
+
+
+def test_predictions_have_the_moments_of_the_mixture(draws):
+    x = np.repeat([-1.0, 0.5], 2000)
+    m = model(CASES[0], np.zeros(x.size), x, ours=True)
+    one = draws.isel(chain=[0], draw=[0])
+    y = pm.sample_posterior_predictive(one, model=m, random_seed=1, progressbar=False)
+    y = y.posterior_predictive["y"].values.reshape(2, 2000)
+    w, b, sigma = (one.posterior[name].values[0, 0] for name in ("w", "b", "sigma"))
+    for values, at in zip(y, (-1.0, 0.5), strict=True):
+        mean = w @ (b * at)
+        sd = np.sqrt(w @ ((b * at - mean) ** 2) + sigma**2)
+        assert abs(values.mean() - mean) < 4 * sd / np.sqrt(2000)
+        assert abs(values.std() / sd - 1) < 0.1
+
+
+def test_new_covariates_make_predictions_for_as_many_rows(draws):
+    y, x = rows(CASES[0], 40)
+    with model(CASES[0], y, x, ours=True, data=True, dims=None) as m:
+        pm.set_data({"x": np.linspace(-1, 1, 7), "y_data": np.zeros(7)}, coords={"row": range(7)})
+        out = pm.sample_posterior_predictive(draws, random_seed=1, progressbar=False)
+    assert out.posterior_predictive["y"].shape == (2, 5, 7)
+    assert np.isfinite(m.compile_logp()(m.initial_point()))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_prior_predictions_have_a_number_for_each_row(case):
+    y, x = rows(case, 12)
+    m = model(case, y, x, ours=True)
+    prior = pm.sample_prior_predictive(5, model=m, random_seed=1)
+    assert prior.prior_predictive["y"].shape == (1, 5, 12)
+
+
+# What is refused --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"w": np.full((3, 2), 0.5)}, "w: it has 2 axes"),
+        ({"covariates": np.ones((3, 1, 1))}, "covariates: they have 3 axes"),
+        ({"coefficients": np.ones((1, 1, 2))}, "coefficients: 3 axes"),
+        ({"coefficients": np.ones(3)}, "disagree on the number of components: 2 and 3"),
+        ({"coefficients": np.ones((2, 2))}, "disagree on the number of covariates: 1 and 2"),
+        ({"sigma": np.ones(3)}, "disagree on the number of components: 2 and 3"),
+        ({"sigma": np.ones((3, 2))}, "sigma: it has 2 axes"),
+    ],
+)
+def test_errors_name_the_argument(arguments, message):
+    valid = {
+        "w": [0.5, 0.5],
+        "covariates": np.ones(3),
+        "coefficients": np.ones(2),
+        "sigma": 1.0,
+    }
+    with pytest.raises(ValueError, match=message):
+        mixscale.RegressionMixture.dist(**valid | arguments)
+
+
+def test_means_by_row_are_referred_to_the_regression():
+    with pytest.raises(ValueError, match=r"take mixscale\.RegressionMixture"):
+        mixscale.NormalMixture.dist([0.5, 0.5], np.ones((3, 2)))
+
+
+def test_unknown_rows_have_no_silent_gradient():
+    x = pt.vector("x")
+    mixture = mixscale.RegressionMixture.dist([0.5, 0.5], x, [-1.0, 1.0], 1.0)
+    total = pm.logp(mixture, np.ones(3)).sum()
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match="NormalMixture"):
+        pt.grad(total, x)
+
+
+def test_second_derivatives_are_refused():
+    b = pt.vector("b")
+    mixture = mixscale.RegressionMixture.dist([0.5, 0.5], np.ones(3), b, 1.0)
+    (gradient,) = pt.grad(pm.logp(mixture, np.ones(3)).sum(), [b])
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match="NormalMixture"):
+        pt.grad(gradient.sum(), b)
+
+
+def test_compiled_functions_are_stored_under_the_source_of_the_kernels():
+    paths = [Path(module.__file__) for module in (kernels, distributions)]
+    source = b"".join(path.read_bytes() for path in paths)
+    version = int(hashlib.sha256(source).hexdigest()[:12], 16)
+    for op in (distributions.mixture_sums, distributions.mixture_log_density):
+        assert numba_funcify_default_op_cache_key(op)[1] == version

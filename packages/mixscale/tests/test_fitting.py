@@ -1,0 +1,347 @@
+"""`fit`: exact, the same from every kind of rows, and refused where a Gaussian does not carry."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.special import logsumexp
+
+import mixscale
+from mixscale import rows as rows_module
+
+N = 20_000
+
+
+def lines(n=N, *, seed=0, slopes=(-1.0, 3.0), weight=0.5, sigma=0.1):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, n)
+    z = (rng.random(n) < weight).astype(int)
+    return x, np.asarray(slopes)[z] * x + sigma * rng.normal(size=n)
+
+
+def forum_model(x, y, *, slope=(0.0, 0.0), sd=2.0, **kwargs):
+    with pm.Model(coords={"component": ["a", "b"]}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        b = pm.Normal("slope", np.asarray(slope), sd, dims="component", **kwargs)
+        sigma = pm.HalfNormal("sigma", 1)
+        pm.Deterministic("difference", b[1] - b[0])
+        mixscale.RegressionMixture("y", w, x, b, sigma, observed=y)
+    return model
+
+
+@pytest.fixture(scope="module")
+def data():
+    return lines()
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    return mixscale.fit(forum_model(*data), random_seed=1)
+
+
+def by_hand(x, y, w, slope, sigma):
+    """Return the log posterior of the forum's model on the scale of its variables."""
+    terms = np.log(w) - 0.5 * ((y[:, None] - x[:, None] * slope) / sigma) ** 2
+    likelihood = logsumexp(terms, axis=1).sum() - y.size * np.log(sigma)
+    return likelihood - 0.5 * (slope**2).sum() / 4 - 0.5 * sigma**2
+
+
+def test_the_weights_are_the_exact_posterior_over_the_gaussian(data, fitted):
+    posterior, stats = (fitted[name].isel(chain=0) for name in ("posterior", "sample_stats"))
+    some = range(0, 1000, 100)
+    exact = [
+        by_hand(*data, *(posterior[name].values[s] for name in ("w", "slope", "sigma")))
+        for s in some
+    ]
+    # lp has the Jacobians of the transforms, and constants.
+    jacobian = np.log(posterior["w"]).sum("component") + np.log(posterior["sigma"])
+    difference = stats["lp"].values[some] - jacobian.values[some] - np.array(exact)
+    np.testing.assert_allclose(difference, difference[0], rtol=0, atol=1e-6)
+    assert len(set(exact)) > 5
+
+
+def test_the_result_says_how_good_it_is(fitted):
+    attributes = fitted.posterior.attrs
+    assert attributes["importance_ess"] > 999
+    assert attributes["acceptance"] > 0.98
+    # 2.9 / sqrt(N) here; it is not 0, as the posterior is not quite a Gaussian.
+    assert 1 < attributes["log_weight_sd"] * np.sqrt(N) < 6
+    assert attributes["rows"] == N
+    assert 0 < attributes["rows_left"] < 0.4 * N
+    assert attributes["passes"] <= 7
+    assert attributes["exchangeable"]
+    log_weight = fitted.sample_stats["log_weight"].values
+    np.testing.assert_allclose(log_weight.std(), attributes["log_weight_sd"])
+    weights = np.exp(log_weight - log_weight.max())
+    np.testing.assert_allclose(
+        weights.sum() ** 2 / (weights**2).sum(), attributes["importance_ess"]
+    )
+    assert fitted.sample_stats["accepted"].mean() == attributes["acceptance"]
+
+
+def test_draws_have_the_dimensions_and_deterministics_of_the_model(fitted):
+    posterior = fitted.posterior
+    assert set(posterior.data_vars) == {"w", "slope", "sigma", "difference"}
+    assert posterior["slope"].dims == ("chain", "draw", "component")
+    assert posterior["component"].values.tolist() == ["a", "b"]
+    assert dict(posterior["sigma"].sizes) == {"chain": 1, "draw": 1000}
+    expected = posterior["slope"].sel(component="b") - posterior["slope"].sel(component="a")
+    np.testing.assert_allclose(posterior["difference"], expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_draws_are_those_of_nuts(data, fitted):
+    pytest.importorskip("nutpie")
+    nuts = pm.sample(
+        draws=1000,
+        tune=500,
+        chains=1,
+        nuts_sampler="nutpie",
+        random_seed=2,
+        progressbar=False,
+        compute_convergence_checks=False,
+        initvals={"slope": fitted.posterior["slope"].values[0, 0]},
+        model=forum_model(*data, slope=fitted.posterior["slope"].values[0, 0], sd=0.5),
+    ).posterior
+    ours = fitted.posterior.to_dataset()
+    ours = ours.sortby(ours["slope"].mean(("chain", "draw")))
+    nuts = nuts.to_dataset()
+    nuts = nuts.sortby(nuts["slope"].mean(("chain", "draw")))
+    for name in ("w", "slope", "sigma"):
+        sd = nuts[name].std(("chain", "draw"))
+        difference = ours[name].mean(("chain", "draw")) - nuts[name].mean(("chain", "draw"))
+        assert (abs(difference.values) < 0.25 * sd.values).all()
+        ratio = ours[name].std(("chain", "draw")).values / sd.values
+        assert (abs(np.log(ratio)) < 0.2).all()
+
+
+def test_metropolis_leaves_a_skewed_target_as_it_is():
+    from mixscale.fitting import _metropolis
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50_000)
+    target = 0.3 * x**2 - 0.05 * x**4 + 0.3 * x  # log target minus log proposal
+    index, accepted = _metropolis(target, np.random.default_rng(1))
+    weights = np.exp(target) / np.exp(target).sum()
+    assert abs(x[index].mean() - weights @ x) < 0.03
+    assert abs(x[index].var() - (weights @ x**2 - (weights @ x) ** 2)) < 0.05
+    assert 0.3 < accepted.mean() < 0.95
+    assert abs(x.mean() - weights @ x) > 0.2
+
+
+# Rows of every kind -----------------------------------------------------------------------------
+
+
+def same(left, right, tolerance=1e-8):
+    for name in left.posterior.data_vars:
+        np.testing.assert_allclose(
+            left.posterior[name], right.posterior[name], rtol=tolerance, atol=tolerance
+        )
+    np.testing.assert_allclose(
+        left.sample_stats["log_weight"], right.sample_stats["log_weight"], atol=1e-6
+    )
+    assert left.posterior.attrs["passes"] == right.posterior.attrs["passes"]
+    assert left.posterior.attrs["rows_left"] == right.posterior.attrs["rows_left"]
+
+
+def test_given_rows_take_the_place_of_the_models(data, fitted):
+    x, y = data
+    same(mixscale.fit(forum_model(x[:5], y[:5]), (x, y), random_seed=1), fitted)
+
+
+def test_the_draws_do_not_depend_on_threads_or_chunks(data, fitted, monkeypatch):
+    monkeypatch.setattr(rows_module, "CHUNK", 1500)
+    same(mixscale.fit(forum_model(*data), threads=3, random_seed=1), fitted)
+
+
+def test_dask_gives_the_same_in_as_many_passes(data, fitted):
+    da = pytest.importorskip("dask.array")
+    x, y = (
+        da.from_array(array, chunks=chunks)
+        for array, chunks in zip(data, (7000, 3000), strict=True)
+    )
+    same(mixscale.fit(forum_model(*(a[:9] for a in data)), (x, y), random_seed=1), fitted)
+
+
+def test_a_cluster_gives_the_same(data, fitted):
+    distributed = pytest.importorskip("distributed")
+    import dask.array as da
+
+    x, y = (da.from_array(array, chunks=5000) for array in data)
+    model = forum_model(*(a[:9] for a in data))
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        same(mixscale.fit(model, (x, y), random_seed=1), fitted)
+
+
+# Dask's own use of pandas.
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
+def test_parquet_becomes_rows_as_the_readme_says(data, fitted, tmp_path):
+    frames = pytest.importorskip("dask.dataframe")
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    path = tmp_path / "rows.parquet"
+    table = pyarrow.table(dict(zip("xy", data, strict=True)))
+    parquet.write_table(table, path, row_group_size=4000)
+    frame = frames.read_parquet(path, split_row_groups=True)
+    x, y = (frame[name].to_dask_array(lengths=True) for name in "xy")
+    assert len(y.chunks[0]) == 5
+    same(mixscale.fit(forum_model(*(a[:9] for a in data)), (x, y), random_seed=1), fitted)
+
+
+def test_float32_in_a_memory_map_is_fitted_where_it_is(data, tmp_path):
+    maps = []
+    for name, array in zip("xy", data, strict=True):
+        np.save(tmp_path / f"{name}.npy", array.astype("float32"))
+        maps.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+    found = mixscale.fit(forum_model(*(a[:9] for a in data)), tuple(maps), random_seed=1)
+    exact = tuple(np.asarray(array, float) for array in maps)
+    same(mixscale.fit(forum_model(*exact), random_seed=1), found)
+
+
+# Models of every kind ---------------------------------------------------------------------------
+
+
+def test_a_plain_mixture_of_three():
+    rng = np.random.default_rng(0)
+    means, sds, weights = np.array([-4.0, 0.0, 5.0]), np.array([1.0, 0.5, 0.8]), [0.5, 0.2, 0.3]
+    z = rng.choice(3, 50_000, p=weights)
+    y = means[z] + sds[z] * rng.normal(size=z.size)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(3))
+        mu = pm.Normal("mu", 0, 5, shape=3)
+        sigma = pm.HalfNormal("sigma", 2, shape=3)
+        mixscale.NormalMixture("y", w, mu, sigma, observed=y[:10])
+    posterior = mixscale.fit(model, y, random_seed=1).posterior
+    order = np.argsort(posterior["mu"].mean(("chain", "draw")).values)
+    for name, truth in {"mu": means, "sigma": sds, "w": np.array(weights)}.items():
+        mean, sd = (getattr(posterior[name], f)(("chain", "draw")).values for f in ("mean", "std"))
+        assert (abs(mean[order] - truth) < 4 * sd[order]).all()
+        # The sd of a mean of n draws, a little more where the components overlap.
+        assert (sd < 0.02).all()
+
+
+def test_an_intercept_own_sigmas_and_two_covariates():
+    rng = np.random.default_rng(0)
+    x = np.column_stack([np.ones(N), rng.normal(size=(N, 1))])
+    truth = np.array([[0.0, 4.0], [1.0, -1.0]])
+    z = (rng.random(N) < 0.3).astype(int)
+    y = (x @ truth)[np.arange(N), z] + np.array([0.3, 0.6])[z] * rng.normal(size=N)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        b = pm.Normal("b", 0, 3, shape=(2, 2))
+        sigma = pm.HalfNormal("sigma", 1, shape=2)
+        mixscale.RegressionMixture("y", w, x, b, sigma, observed=y)
+    posterior = mixscale.fit(model, random_seed=1).posterior
+    mean, sd = (getattr(posterior["b"], f)(("chain", "draw")).values for f in ("mean", "std"))
+    order = np.argsort(mean[0])
+    assert (abs(mean[:, order] - truth) < 4 * sd[:, order]).all()
+
+
+def test_one_component_is_linear_regression():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 2))
+    y = x @ [1.0, -2.0] + 0.5 * rng.normal(size=5000)
+    with pm.Model() as model:
+        b = pm.Normal("b", 0, 100, shape=(2, 1))
+        sigma = pm.HalfNormal("sigma", 10)
+        mixscale.RegressionMixture("y", np.ones(1), x, b, sigma, observed=y)
+    posterior = mixscale.fit(model, random_seed=1).posterior
+    expected, *_ = np.linalg.lstsq(x, y)
+    residual = np.std(y - x @ expected)
+    sds = residual * np.sqrt(np.diag(np.linalg.inv(x.T @ x)))
+    mean, sd = (getattr(posterior["b"], f)(("chain", "draw")).values[:, 0] for f in ("mean", "std"))
+    assert (abs(mean - expected) < 0.2 * sds).all()
+    assert (abs(np.log(sd / sds)) < 0.15).all()
+    assert posterior.attrs["rows_left"] == 0
+
+
+def test_an_order_of_the_slopes_is_kept(data):
+    ordered = pm.distributions.transforms.ordered
+    model = forum_model(*data, transform=ordered, initval=np.array([-0.5, 0.5]))
+    posterior = mixscale.fit(model, random_seed=1).posterior
+    np.testing.assert_allclose(posterior["slope"].mean(("chain", "draw")), [-1, 3], atol=0.02)
+    assert not posterior.attrs["exchangeable"]
+
+
+# What it returns is about to change.
+@pytest.mark.filterwarnings("ignore:`find_MAP`:FutureWarning")
+def test_potentials_and_other_likelihoods_count(data):
+    model = forum_model(*data)
+    with model:
+        pm.Potential("narrow", -0.5 * 1e6 * (model["sigma"] - 0.12) ** 2)
+        pm.Normal("other", model["slope"].sum(), 0.001, observed=2.1)
+    posterior = mixscale.fit(model, random_seed=1).posterior
+    start = {"slope": np.array([-1.0, 3.0])}
+    mode = pm.find_MAP(initvals=start, model=model, progressbar=False)  # the mean, nearly
+    assert abs(mode["sigma"] - 0.1) > 0.005
+    sigma = posterior["sigma"]
+    assert abs(float(sigma.mean()) - mode["sigma"]) < 0.2 * float(sigma.std())
+    total = posterior["slope"].sum("component")
+    assert abs(float(total.mean()) - mode["slope"].sum()) < 0.2 * float(total.std())
+
+
+def test_priors_that_name_the_components_surely_choose_the_labels(data):
+    for slope in ((-1.0, 3.0), (3.0, -1.0)):
+        dt = mixscale.fit(forum_model(*data, slope=slope, sd=0.5), random_seed=1)
+        mean = dt.posterior["slope"].mean(("chain", "draw"))
+        np.testing.assert_allclose(mean, slope, atol=0.02)
+        assert not dt.posterior.attrs["exchangeable"]
+
+
+# What is refused --------------------------------------------------------------------------------
+
+
+def test_twenty_rows_are_refused():
+    x, y = lines(20)
+    with pytest.raises(mixscale.FitRefusedError, match="Sample with NUTS"):
+        mixscale.fit(forum_model(x, y), random_seed=1)
+
+
+def test_components_that_overlap_are_refused():
+    x, y = lines(1000, slopes=(0.9, 1.0))
+    with pytest.raises(mixscale.FitRefusedError, match="Sample with NUTS"):
+        mixscale.fit(forum_model(x, y), random_seed=1)
+
+
+def test_an_empty_component_is_refused():
+    x, y = lines(1000, slopes=(1.0, 1.0))
+    with pytest.raises(mixscale.FitRefusedError, match="Sample with NUTS"):
+        mixscale.fit(forum_model(x, y), random_seed=1)
+
+
+def test_priors_that_lean_to_a_labelling_are_refused(data):
+    with pytest.raises(mixscale.FitRefusedError, match="labelling with the two exchanged"):
+        mixscale.fit(forum_model(*data, slope=(-0.5, 0.5), sd=2.0), random_seed=1)
+
+
+def test_models_and_rows_that_do_not_fit_are_refused(data):
+    x, y = data
+    model = forum_model(x[:9], y[:9])
+    with pytest.raises(TypeError, match=r"model: a pm\.Model is needed, not str"):
+        mixscale.fit("model")
+    with pm.Model() as other:
+        pm.NormalMixture("y", [0.5, 0.5], pm.Normal("mu", shape=2), 1.0, observed=[1.0])
+    with pytest.raises(ValueError, match="model: it has 0 observed"):
+        mixscale.fit(other)
+    with pytest.raises(ValueError, match=r"rows: the model's mixture needs \(covariates, y\)"):
+        mixscale.fit(model, y)
+    with pytest.raises(ValueError, match="with 1 covariates"):
+        mixscale.fit(model, (np.column_stack([x, x]), y))
+    bad = y.copy()
+    bad[7] = np.nan
+    with pytest.raises(ValueError, match="rows: the log-likelihood is not finite"):
+        mixscale.fit(model, (x, bad))
+    with pm.Model() as errors:
+        true_x = pm.Normal("true_x", x[:9], 0.1)
+        mixscale.RegressionMixture("y", [0.5, 0.5], true_x, [-1.0, 3.0], 0.1, observed=y[:9])
+    with pytest.raises(ValueError, match="model: the covariates depend on true_x"):
+        mixscale.fit(errors)
+    with model:
+        pm.Bernoulli("coin", 0.5)
+    with pytest.raises(ValueError, match="model: coin is discrete"):
+        mixscale.fit(model)
