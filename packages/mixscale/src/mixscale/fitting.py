@@ -54,6 +54,8 @@ class _Posterior:
     coefficients and log sigmas, ordered by component, that the kernels know.
     """
 
+    # Operations that hold graphs would have these compiled by C++, dozens of them.
+    @pytensor.config.change_flags(cxx="")
     def __init__(self, model: pm.Model):
         mixture = _mixture(model)
         _, weights, component = mixture.owner.inputs
