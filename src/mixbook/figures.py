@@ -117,7 +117,13 @@ def _record(artist: Artist) -> dict | None:
     """Return the record of one artist, or nothing where it shows no data."""
     kind = type(artist).__name__
     if isinstance(artist, AxesImage) or (kind == "QuadMesh"):
-        return {"kind": kind, "text": "", "numbers": {"values": statistics(artist.get_array())}}
+        values = artist.get_array()
+        numbers = {"values": statistics(values)}
+        if np.ndim(values) == 2:
+            for name, index in zip(("rows", "columns"), np.indices(values.shape), strict=True):
+                if pairing := _pairing(index, values):
+                    numbers[f"{name} with values"] = pairing
+        return {"kind": kind, "text": "", "numbers": numbers}
     if not isinstance(artist, Line2D | Collection):
         return None
     points = _points(artist)
