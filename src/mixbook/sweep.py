@@ -32,7 +32,8 @@ from mixbook.execute import ROOT, digest
 CHAPTERS = ROOT / "chapters"
 RUNS = ROOT / ".runs"
 TABLE = ROOT / "tests" / "sweep.json"  # what the last sweep found
-FALSE_ALARMS = 1e-3  # how often an honest number may lie outside its tolerance
+FALSE_ALARMS = 1e-5  # how often an honest number may lie outside; the book has thousands
+ROUNDED = 0.01  # what rounding to two decimals may move, of a number between 1 and 10
 # Without these, NumPy, OpenBLAS and LLVM round as on a processor of 2009, which stands for another
 # machine; NumPy ignores the names of features that the processor does not have.
 OLD_PROCESSOR = {
@@ -130,7 +131,9 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
         deviations, which are estimated from the stored and the new numbers, so the tolerance is a
         quantile of Student's t (`FALSE_ALARMS`), and one unit of the last of five digits. A number
         in a table that did not move gets the least of its column, and no statistic of an artist's
-        coordinate gets less than their median; what did not move elsewhere is exact.
+        coordinate gets less than their median. A number below 10 that did not move, in a row of a
+        table or in a line where another did, may be a rounded one: it gets `ROUNDED` of its size.
+        What did not move elsewhere is exact.
     """
     factor = math.sqrt(2) * stats.t.isf(FALSE_ALARMS / 2, df=len(runs))
     found: dict[str, list | str] = {}
@@ -154,9 +157,14 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
     for name, spread in spreads.items():
         if stored[name].text == "#":  # a number among words, as in "component 1", stands alone
             columns.setdefault(_column(name), []).extend(value for value in spread if value)
+    rows = {_row(name) for name in spreads if name.startswith("table")}
     for name, part in stored.items():
         of_column = columns.get(_column(name), []) if part.text == "#" else []
-        if name in found or not (name in spreads or of_column):
+        if name in found:
+            continue
+        if not (name in spreads or of_column):
+            if _row(name) in rows and part.text == "#" and abs(part.numbers[0]) < 10:
+                found[name] = [ROUNDED * abs(part.numbers[0])]
             continue
         spread = spreads.get(name, [0.0] * len(part.numbers))
         least = 0.0
@@ -168,11 +176,18 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
         for i, (value, number) in enumerate(zip(spread, part.numbers, strict=True)):
             if not (name.startswith("figure") and i < 2 < len(spread)):
                 value = max(value, least)
+            if not value and abs(number) < 10 and name.startswith("stdout"):
+                limits.append(ROUNDED * abs(number))  # r-hat, say: as it stands, 1.00
+                continue
             unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number and value else 0
             limits.append(float(f"{factor * value + unit:.2g}"))
         found[name] = limits
     extra = {name for run in runs for name in run} - set(stored)
     return found | {name: VARIES for name in sorted(extra)}
+
+
+def _row(name: str) -> str:
+    return name.partition(", column")[0]
 
 
 def _column(name: str) -> str:
