@@ -7,7 +7,7 @@ in the first cache, in loops that LLVM turns into SIMD instructions without a ve
 
 * The exponential is made of additions, multiplications and a shift of bits.
 * A row's logarithm of the sum is log(s) with 1 <= s <= K when the largest term is taken out. The
-  logarithms of a few blocks are one logarithm of a product.
+  logarithms of a block are one logarithm of a product.
 
 They release the GIL. Numba's cache looks at the file of the function that is called, so all of
 them stay in this one.
@@ -96,12 +96,6 @@ def _exp(x):
 def _constants(log_weights, sigma):
     """Return c and scale: the log density of component k is c_k - z**2, z = scale_k * residual."""
     return log_weights - np.log(sigma) - HALF_LOG_2PI, math.sqrt(0.5) / sigma
-
-
-@_compile()
-def _blocks_per_log(n_components):
-    """Return over how many blocks the product of sums between 1 and K stays finite."""
-    return max(1, int(1000 / (max(math.log2(n_components), 1.0) * BLOCK)))
 
 
 @_compile()
@@ -217,15 +211,20 @@ def _exponentials(a, top, total):
 
 
 @_compile()
+def _joined(t, product):
+    """Return the log-likelihood of a block out of its two parts."""
+    # A row that no component can have made: log-likelihood -inf, and no NaN out of inf - inf.
+    return t if t == -np.inf else t + math.log(product)
+
+
+@_compile()
 def _weigh(a, top, total):
     """Turn a (K, n) of log densities into responsibilities, but for the factor ``total`` (n,).
 
-    With K = 2 the factor is one and stays as it is. Returns t and product with t + log(product) the
-    log-likelihood of the block.
+    With K = 2 the factor is one and stays as it is. Returns the log-likelihood of the block.
     """
     t, product = _pair(a[0], a[1], top.size) if a.shape[0] == 2 else _exponentials(a, top, total)
-    # A row that no component can have made: log-likelihood -inf, and no NaN out of inf - inf.
-    return t, 1.0 if t == -np.inf else product
+    return _joined(t, product)
 
 
 @_compile()
@@ -316,7 +315,7 @@ def gradient(x, y, log_weights, coefficients, sigma):
             t, product, weight, square0, square1, cross0, cross1 = _two_lines(
                 xb, yb, b0, b1, c[0], c[1], scale[0], scale[1]
             )
-            value += t if t == -np.inf else t + math.log(product)
+            value += _joined(t, product)
             by_weight[0] += yb.size - weight
             by_weight[1] += weight
             by_scale[0] += square0
@@ -328,23 +327,13 @@ def gradient(x, y, log_weights, coefficients, sigma):
         z = np.empty((n_components, BLOCK))
         a = np.empty((n_components, BLOCK))
         top, total = np.empty(BLOCK), np.ones(BLOCK)
-        every = _blocks_per_log(n_components)
-        products = 1.0
-        count = 0
         for start in range(0, y.size, BLOCK):
             yb = y[start : start + BLOCK]
             n = yb.size
             xb, first = (same, 0) if x.shape[1] == 1 else (x, start)
             for k in range(n_components):
                 _density(xb, first, yb, coefficients[k], c[k], scale[k], z[k], a[k])
-            t, product = _weigh(a, top[:n], total[:n])
-            value += t
-            products *= product
-            count += 1
-            if count == every:
-                value += math.log(products)
-                products = 1.0
-                count = 0
+            value += _weigh(a, top[:n], total[:n])
             for k in range(n_components):
                 weight, square, cross = _moments(a[k], total, z[k], xb[0, first : first + n])
                 by_weight[k] += weight
@@ -352,7 +341,6 @@ def gradient(x, y, log_weights, coefficients, sigma):
                 by_coefficient[k, 0] += cross
                 for p in range(1, n_covariates):
                     by_coefficient[k, p] += _dot(a[k], xb[p, first : first + n])
-        value += math.log(products)
     for k in range(n_components):
         by_scale[k] = 2.0 * by_scale[k] - by_weight[k]
         for p in range(n_covariates):
@@ -412,24 +400,14 @@ def hessian(x, y, log_weights, coefficients, sigma):
     weighted = np.empty((n_parameters, BLOCK))
     g = np.zeros(n_parameters)
     h = np.zeros((n_parameters, n_parameters))
-    every = _blocks_per_log(n_components)
     value = 0.0
-    products = 1.0
-    count = 0
     for start in range(0, y.size, BLOCK):
         yb = y[start : start + BLOCK]
         n = yb.size
         xb, first = (same, 0) if x.shape[1] == 1 else (x, start)
         for k in range(n_components):
             _density(xb, first, yb, coefficients[k], c[k], scale[k], z[k], a[k])
-        t, product = _weigh(a, top[:n], total[:n])
-        value += t
-        products *= product
-        count += 1
-        if count == every:
-            value += math.log(products)
-            products = 1.0
-            count = 0
+        value += _weigh(a, top[:n], total[:n])
         for k in range(n_components):
             one, last = k * size, (k + 1) * size - 1
             own, own_weighted = score[one : last + 1], weighted[one : last + 1]
@@ -459,7 +437,7 @@ def hessian(x, y, log_weights, coefficients, sigma):
     for i in range(n_parameters):
         for j in range(i):
             h[i, j] = h[j, i]
-    return value + math.log(products), g, h
+    return value, g, h
 
 
 # Values ------------------------------------------------------------------------------------------
@@ -507,9 +485,6 @@ def values(x, y, log_weights, coefficients, sigma):
     a = np.empty((n_components, BLOCK))
     top, total = np.empty(BLOCK), np.empty(BLOCK)
     out = np.zeros(n_points)
-    products = np.ones(n_points)
-    every = _blocks_per_log(n_components)
-    count = 0
     for start in range(0, y.size, BLOCK):
         yb = y[start : start + BLOCK]
         n = yb.size
@@ -527,16 +502,7 @@ def values(x, y, log_weights, coefficients, sigma):
                     t, product = _pair_sum(a[0], a[1], n)
                 else:
                     t, product = _exponentials(a, top[:n], total[:n])
-            out[s] += t
-            products[s] *= 1.0 if t == -np.inf else product
-        count += 1
-        if count == every:
-            for s in range(n_points):
-                out[s] += math.log(products[s])
-                products[s] = 1.0
-            count = 0
-    for s in range(n_points):
-        out[s] += math.log(products[s])
+            out[s] += _joined(t, product)
     return out
 
 
