@@ -82,3 +82,21 @@ def page(browser):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="module")
+def explorable(browser, site_url, request):
+    """Open the page that a module names, once for the tests that set what they need."""
+    from visits import opened
+
+    with opened(browser, f"{site_url}/{request.module.PAGE}") as page:
+        yield page
+
+
+@pytest.fixture
+def untouched(browser, site_url, request):
+    """Open that page for one test alone."""
+    from visits import opened
+
+    with opened(browser, f"{site_url}/{request.module.PAGE}") as page:
+        yield page

@@ -18,19 +18,6 @@ if not (SITE / PAGE).is_file():
 
 
 @pytest.fixture(scope="module")
-def seeking(browser, site_url):
-    """Open the page once for the tests that set what they need."""
-    with opened(browser, f"{site_url}/{PAGE}") as page:
-        yield page
-
-
-@pytest.fixture
-def untouched(browser, site_url):
-    with opened(browser, f"{site_url}/{PAGE}") as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
 def glued():
     """Return the numbers that the stored notebook glued."""
     numbers = {}
@@ -71,10 +58,12 @@ def shape(found):
         ("light_mean_field", "mean-field", 0.7, (1, ONE_MODE), (2, ONE_MODE)),
     ],
 )
-def test_thresholds_are_those_of_the_notebook(seeking, glued, name, family, weight, below, above):
+def test_thresholds_are_those_of_the_notebook(
+    explorable, glued, name, family, weight, below, above
+):
     threshold = glued[name]
-    assert shape(solve(seeking, threshold - 0.005, weight, family)) == below
-    assert shape(solve(seeking, threshold + 0.005, weight, family)) == above
+    assert shape(solve(explorable, threshold - 0.005, weight, family)) == below
+    assert shape(solve(explorable, threshold + 0.005, weight, family)) == above
 
 
 def log_density(u, d, weight):
@@ -100,9 +89,9 @@ def reverse_kl(mean, sd, d, weight, k):
 @pytest.mark.parametrize(
     ("separation", "weight"), [(0.8, 0.5), (1.9, 0.6), (2.5, 0.5), (3.2, 0.55), (2.25, 0.7)]
 )
-def test_every_optimum_is_one_by_quadrature_and_scipy(seeking, separation, weight, family):
+def test_every_optimum_is_one_by_quadrature_and_scipy(explorable, separation, weight, family):
     k = 2 if family == "mean-field" else 1
-    found = solve(seeking, separation, weight, family)["optima"]
+    found = solve(explorable, separation, weight, family)["optima"]
     for fit in found:
         expected = reverse_kl(fit["mean"], fit["sd"], separation, weight, k)
         assert fit["kl"] == pytest.approx(expected, abs=1e-6)
@@ -118,9 +107,9 @@ def test_every_optimum_is_one_by_quadrature_and_scipy(seeking, separation, weigh
 
 
 @pytest.mark.parametrize(("family", "k"), [("full-rank", 1), ("mean-field", 2)])
-def test_forward_optimum_equals_quadrature(seeking, family, k):
+def test_forward_optimum_equals_quadrature(explorable, family, k):
     d, weight = 2.2, 0.7
-    (fit,) = solve(seeking, d, weight, family, "forward")["optima"]
+    (fit,) = solve(explorable, d, weight, family, "forward")["optima"]
 
     def moment(function):
         return integrate.quad(
@@ -161,10 +150,10 @@ def test_keys_move_the_controls_and_the_words_follow(untouched):
     assert "One optimum, always" in words.inner_text()
 
 
-def test_the_drawing_shows_every_optimum(seeking):
-    seeking.get_by_label("full-rank").check()
-    seeking.get_by_role("slider", name="Separation").fill("3")
-    panel = seeking.locator("#explorable-mode-seeking")
+def test_the_drawing_shows_every_optimum(explorable):
+    explorable.get_by_label("full-rank").check()
+    explorable.get_by_role("slider", name="Separation").fill("3")
+    panel = explorable.locator("#explorable-mode-seeking")
     assert panel.locator("polygon.seeking-best").count() == 4  # two modes, at one and two sds
     assert panel.locator("polygon.seeking-worse").count() == 2
     assert panel.locator("path.seeking-target").count() == 3
@@ -172,10 +161,10 @@ def test_the_drawing_shows_every_optimum(seeking):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_it_fits_a_phone_in_both_themes(seeking, theme):
-    seeking.set_viewport_size({"width": 390, "height": 844})
-    seeking.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
-    panel = seeking.locator("#explorable-mode-seeking")
+def test_it_fits_a_phone_in_both_themes(explorable, theme):
+    explorable.set_viewport_size({"width": 390, "height": 844})
+    explorable.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+    panel = explorable.locator("#explorable-mode-seeking")
     assert panel.evaluate("element => element.scrollWidth <= element.clientWidth")
     ink = panel.locator("svg text").first.evaluate("element => getComputedStyle(element).fill")
     brightness = sum(int(part) for part in ink.strip("rgba()").split(",")[:3]) / 3

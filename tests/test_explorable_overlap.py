@@ -14,19 +14,6 @@ if not (SITE / PAGE).is_file():
     pytest.skip("the page is not built: run make book", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def overlap(browser, site_url):
-    """Open the page once for the tests that set what they need."""
-    with opened(browser, f"{site_url}/{PAGE}") as page:
-        yield page
-
-
-@pytest.fixture
-def untouched(browser, site_url):
-    with opened(browser, f"{site_url}/{PAGE}") as page:
-        yield page
-
-
 def set_range(page, name, value):
     page.locator(name).evaluate(
         "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value
@@ -48,10 +35,10 @@ def log_posterior(separation, n, first, second):
 
 @pytest.mark.parametrize("separation", [0, 1.5, 4])
 @pytest.mark.parametrize("n", [10, 1000])
-def test_log_posterior_equals_quadrature(overlap, separation, n):
+def test_log_posterior_equals_quadrature(explorable, separation, n):
     points = [(-1.0, 1.0), (0.3, 0.3), (2.5, -0.2), (-3.0, -3.0)]
     shown = [
-        overlap.evaluate(
+        explorable.evaluate(
             "args => window.mixbookOverlap.logPosterior(...args)", [separation, n, first, second]
         )
         for first, second in points
@@ -62,8 +49,8 @@ def test_log_posterior_equals_quadrature(overlap, separation, n):
 
 
 @pytest.mark.parametrize(("separation", "n"), [(1.5, 100), (3.0, 1000), (1.0, 10)])
-def test_modes_and_pass_equal_quadrature(overlap, separation, n):
-    found = overlap.evaluate("args => window.mixbookOverlap.summary(...args)", [separation, n])
+def test_modes_and_pass_equal_quadrature(explorable, separation, n):
+    found = explorable.evaluate("args => window.mixbookOverlap.summary(...args)", [separation, n])
     best = optimize.minimize_scalar(
         lambda m: -log_posterior(separation, n, m, -m),
         bounds=(0, 3),
@@ -75,16 +62,16 @@ def test_modes_and_pass_equal_quadrature(overlap, separation, n):
     assert found["pass"] == pytest.approx(depth, rel=1e-5, abs=1e-6)
 
 
-def test_the_fallback_text_is_true(overlap):
+def test_the_fallback_text_is_true(explorable):
     """It says how deep the pass is with 100 rows at separations 1.0, 1.5 and 2.0."""
     depth = "s => window.mixbookOverlap.summary(s, 100).pass"
-    assert [round(overlap.evaluate(depth, s)) for s in (1.0, 1.5, 2.0)] == [1, 6, 16]
+    assert [round(explorable.evaluate(depth, s)) for s in (1.0, 1.5, 2.0)] == [1, 6, 16]
 
 
-def test_expected_switches_equal_an_independent_grid(overlap):
+def test_expected_switches_equal_an_independent_grid(explorable):
     """Rice's formula, integrated on other nodes: along and across the diagonal."""
     separation, n = 1.5, 100
-    shown = overlap.evaluate("args => window.mixbookOverlap.summary(...args)", [separation, n])
+    shown = explorable.evaluate("args => window.mixbookOverlap.summary(...args)", [separation, n])
     y, y_weights = np.polynomial.hermite_e.hermegauss(60)
     y_weights = y_weights / y_weights.sum() / 2
     nodes = np.concatenate([y + separation / 2, y - separation / 2])
@@ -101,11 +88,11 @@ def test_expected_switches_equal_an_independent_grid(overlap):
     assert shown["switches"] == pytest.approx(1_000 * at_zero * sd * np.sqrt(2 / np.pi), rel=0.01)
 
 
-def test_the_mode_parts_where_the_closed_form_says(overlap):
+def test_the_mode_parts_where_the_closed_form_says(explorable):
     """One mode while n (separation / 2)^2 is at most 1/2: for 10 rows, up to 0.447."""
     mode = "s => window.mixbookOverlap.summary(s, 10).mode"
-    assert overlap.evaluate(mode, 0.44) == 0
-    assert overlap.evaluate(mode, 0.46) > 0.01
+    assert explorable.evaluate(mode, 0.44) == 0
+    assert explorable.evaluate(mode, 0.46) > 0.01
 
 
 def test_sliders_work_from_the_keyboard_and_speak(untouched):
@@ -137,14 +124,14 @@ def test_sliders_work_from_the_keyboard_and_speak(untouched):
         ("3", "stays in the labelling"),
     ],
 )
-def test_words_name_the_regime(overlap, separation, words):
-    set_range(overlap, "#overlap-separation", separation)
-    assert words in overlap.locator("#overlap-words").inner_text()
+def test_words_name_the_regime(explorable, separation, words):
+    set_range(explorable, "#overlap-separation", separation)
+    assert words in explorable.locator("#overlap-words").inner_text()
 
 
-def test_modes_are_marked_where_they_are(overlap):
-    set_range(overlap, "#overlap-separation", "4")
-    marks = overlap.locator(".overlap-plot .overlap-mode")
+def test_modes_are_marked_where_they_are(explorable):
+    set_range(explorable, "#overlap-separation", "4")
+    marks = explorable.locator(".overlap-plot .overlap-mode")
     centres = [
         (float(marks.nth(k).get_attribute("cx")), float(marks.nth(k).get_attribute("cy")))
         for k in range(2)
@@ -155,17 +142,17 @@ def test_modes_are_marked_where_they_are(overlap):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_takes_the_colours_of_the_theme(overlap, theme, width):
-    overlap.set_viewport_size({"width": width, "height": 900})
-    overlap.emulate_media(color_scheme=theme)
-    overlap.wait_for_function(SETTLED, arg=theme)
-    figure = overlap.locator("#explorable-overlap")
+def test_it_fits_and_takes_the_colours_of_the_theme(explorable, theme, width):
+    explorable.set_viewport_size({"width": width, "height": 900})
+    explorable.emulate_media(color_scheme=theme)
+    explorable.wait_for_function(SETTLED, arg=theme)
+    figure = explorable.locator("#explorable-overlap")
     box = figure.bounding_box()
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
-    scale = overlap.locator(".overlap-plot").bounding_box()["width"] / 360
+    scale = explorable.locator(".overlap-plot").bounding_box()["width"] / 360
     assert 14 * scale >= 11  # the smallest text of the figure, in px
-    colour, background = overlap.evaluate(
+    colour, background = explorable.evaluate(
         """() => [getComputedStyle(document.querySelector('.overlap-frame')).stroke,
                   getComputedStyle(document.body).backgroundColor]"""
     )

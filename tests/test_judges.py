@@ -106,12 +106,20 @@ def test_each_of_the_five_tests_of_a_density_catches_its_fault(density, fault, c
     assert {test for test, passed in verdicts.items() if not passed} == caught_by
 
 
+def judge_of_fits(log_density):
+    """Return the functions by which chapter 6 judges a fit, for a posterior of this log density."""
+    chapter = of_chapter("06_variational", "DIAGONAL", "FAMILIES", "cholesky", "efficiency")
+    chapter.space["log_density"] = lambda theta: (log_density(theta), None)
+    return chapter
+
+
+def standard_normal(theta, centre=0.0):
+    return -((theta - centre) ** 2).sum(axis=1) / 2
+
+
 @pytest.fixture(scope="module")
 def stopping():
-    """Return chapter 6's judge of a fit, for a posterior that is standard normal."""
-    chapter = of_chapter("06_variational", "DIAGONAL", "FAMILIES", "cholesky", "efficiency")
-    chapter.space["log_density"] = lambda theta: (-(theta**2).sum(axis=1) / 2, None)
-    return chapter
+    return judge_of_fits(standard_normal)
 
 
 def fit(family="mean-field", mean=0.0, sd=1.0):
@@ -160,13 +168,11 @@ def test_the_rule_of_one_half_refuses_fits_that_have_not_arrived(stopping, mean,
     assert (found > 0.5).sum() == accepted
 
 
-def test_the_rule_is_blind_to_another_mode_as_the_chapter_says(stopping):
-    chapter = of_chapter("06_variational", "DIAGONAL", "FAMILIES", "cholesky", "efficiency")
-
+def test_the_rule_is_blind_to_another_mode_as_the_chapter_says():
     def two_modes(theta):
-        here, there = (-((theta - centre) ** 2).sum(axis=1) / 2 for centre in (0.0, 20.0))
-        return np.logaddexp(here, there), None
+        return np.logaddexp(standard_normal(theta), standard_normal(theta, 20.0))
 
-    chapter.space["log_density"] = two_modes
-    (found,) = chapter.efficiency(fit()[None], "mean-field", np.random.default_rng(3))
+    (found,) = judge_of_fits(two_modes).efficiency(
+        fit()[None], "mean-field", np.random.default_rng(3)
+    )
     assert found == pytest.approx(1)

@@ -45,3 +45,16 @@ def model(case, y, x, *, ours, data=False, dims="row"):
             mu = x[:, None] * b if p == 1 else x @ b
             pm.NormalMixture("y", w=w, mu=mu, sigma=sigma, **kwargs)
     return out
+
+
+def nuts(model, **options):
+    """Return the posterior draws of nutpie, whose presence the caller has made sure of."""
+    return pm.sample(
+        draws=1000,
+        tune=500,
+        nuts_sampler="nutpie",
+        progressbar=False,
+        compute_convergence_checks=False,
+        model=model,
+        **options,
+    ).posterior

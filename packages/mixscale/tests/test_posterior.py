@@ -1,9 +1,8 @@
 """The posterior by NUTS is that of pm.NormalMixture, within Monte Carlo error."""
 
 import numpy as np
-import pymc as pm
 import pytest
-from models import CASES, model, rows
+from models import CASES, model, nuts, rows
 
 pytest.importorskip("nutpie")
 
@@ -14,18 +13,7 @@ def test_the_posterior_is_that_of_normal_mixture(case):
     y, x = rows(case, 400, seed=3)
     found = []
     for ours in (True, False):
-        dt = pm.sample(
-            draws=1000,
-            tune=500,
-            chains=2,
-            cores=1,
-            nuts_sampler="nutpie",
-            random_seed=1,
-            progressbar=False,
-            compute_convergence_checks=False,
-            model=model(case, y, x, ours=ours),
-        )
-        found.append(dt.posterior)
+        found.append(nuts(model(case, y, x, ours=ours), chains=2, cores=1, random_seed=1))
     for name in ("w", "b", "sigma"):
         left, right = (posterior[name] for posterior in found)
         sd = right.std(("chain", "draw"))
