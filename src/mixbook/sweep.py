@@ -157,14 +157,11 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
     for name, spread in spreads.items():
         if stored[name].text == "#":  # a number among words, as in "component 1", stands alone
             columns.setdefault(_column(name), []).extend(value for value in spread if value)
-    rows = {_row(name) for name in spreads if name.startswith("table")}
+    moved = {_row(name) for name in spreads if name.startswith(("table", "stdout"))}
     for name, part in stored.items():
         of_column = columns.get(_column(name), []) if part.text == "#" else []
-        if name in found:
-            continue
-        if not (name in spreads or of_column):
-            if _row(name) in rows and part.text == "#" and abs(part.numbers[0]) < 10:
-                found[name] = [ROUNDED * abs(part.numbers[0])]
+        beside = _row(name) in moved and (part.text == "#" or name.startswith("stdout"))
+        if name in found or not (name in spreads or of_column or beside):
             continue
         spread = spreads.get(name, [0.0] * len(part.numbers))
         least = 0.0
@@ -176,17 +173,19 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
         for i, (value, number) in enumerate(zip(spread, part.numbers, strict=True)):
             if not (name.startswith("figure") and i < 2 < len(spread)):
                 value = max(value, least)
-            if not value and abs(number) < 10 and name.startswith("stdout"):
-                limits.append(ROUNDED * abs(number))  # r-hat, say: as it stands, 1.00
-                continue
-            unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number and value else 0
-            limits.append(float(f"{factor * value + unit:.2g}"))
-        found[name] = limits
+            if value:
+                unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number else 0
+                limits.append(float(f"{factor * value + unit:.2g}"))
+            else:  # r-hat, say, as it stands: 1.00
+                limits.append(ROUNDED * abs(number) if beside and abs(number) < 10 else 0.0)
+        if any(limits):
+            found[name] = limits
     extra = {name for run in runs for name in run} - set(stored)
     return found | {name: VARIES for name in sorted(extra)}
 
 
 def _row(name: str) -> str:
+    """Return the row of a table that a cell stands in; of other parts, the part."""
     return name.partition(", column")[0]
 
 
