@@ -94,7 +94,7 @@ claim("a number between 0 and 1", rng().random() + 0.0, between=(0, 1), name="in
 ---
 claim("under some seeds it is small", rng().random() + 0.0, at_most={limit}, name="small")
 ---
-print(round(rng().random(), 12), seed())
+print(round(rng().random(), 12), seed(1))
 """
 
 
