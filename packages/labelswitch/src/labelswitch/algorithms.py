@@ -459,13 +459,21 @@ class _Probabilities:
         if validation.is_dask(self.p):
             return self._over_dask_chunks(function, current)
         step = max(1, BLOCK // (self.shape[1] * self.shape[2]))
-        prepare = np.ascontiguousarray
-        if self.p.strides[0] < self.p.strides[2]:  # Fortran order
-            step, prepare = max(step, 32), kernels.in_draw_order
+        is_fortran = self.p.strides[0] < self.p.strides[2]
+        if is_fortran:
+            step = max(step, 32)
         parts = [slice(start, start + step) for start in range(0, self.shape[0], step)]
+        spare = []  # blocks to write into again: new memory costs as much as the copy
 
         def run(part):
-            return function(prepare(self.p[part]), [one[part] for one in current])
+            p, own = self.p[part], [one[part] for one in current]
+            if not is_fortran:
+                return function(np.ascontiguousarray(p), own)
+            block = spare.pop() if spare else np.empty((step, *p.shape[1:]), p.dtype)
+            kernels.in_draw_order(p, block[: len(p)])
+            result = function(block[: len(p)], own)
+            spare.append(block)
+            return result
 
         n_threads = min(
             len(os.sched_getaffinity(0))

@@ -233,12 +233,16 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
     place = np.empty(n_observations, np.uint32)
     for i in range(n_observations):
         place[i] = pivot[i] + i % 4 * n_cells
+    cells = np.empty(n_observations, np.uint32)
     width = np.uint32(size)
     total = 0.0
     for t in range(n_draws):
+        labels = z[t]
+        for i in range(n_observations):  # a loop of its own: the compiler makes it SIMD
+            cells[i] = np.uint32(labels[i]) * width + place[i]
         partial[:] = 0
         for i in range(n_observations):
-            partial[np.uint32(z[t, i]) * width + place[i]] += 1
+            partial[cells[i]] += 1
         for k in range(size):
             for j in range(size):
                 cell = k * size + j
@@ -275,16 +279,14 @@ def count_votes(z, permutations):
 
 
 @_compile()
-def in_draw_order(p):
-    """Return p (m, n, K) in C order; a few observations at a time, to use what the cache holds."""
+def in_draw_order(p, result):
+    """Write p (m, n, K) in C order; a few observations at a time, to use what the cache holds."""
     n_draws, n_observations, size = p.shape
-    result = np.empty(p.shape, p.dtype)
     for first in range(0, n_observations, 8):
         for t in range(n_draws):
             for i in range(first, min(first + 8, n_observations)):
                 for k in range(size):
                     result[t, i, k] = p[t, i, k]
-    return result
 
 
 @_compile(fastmath=REORDER)
