@@ -657,6 +657,17 @@ def test_one_based_labels_nan_and_other_draws():
         labelswitch.relabel(dt["posterior"].to_dataset())
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate dimension names:UserWarning")
+def test_a_variable_with_one_dimension_twice_is_named():
+    dt, _, _ = make_draws(np.random.default_rng(31))
+    shape = ("chain", "draw", "component", "component")
+    size = [dt["posterior"].sizes[name] for name in shape]
+    dt["posterior"]["transition"] = xr.DataArray(np.ones(size), dims=shape)
+    for call in (labelswitch.relabel, labelswitch.diagnose):
+        with pytest.raises(ValueError, match=r"dt: 'transition' has a dimension twice"):
+            call(dt, method="pra", allocations=(), dim="component")
+
+
 def test_unnamed_allocations_and_other_draws_are_not_passed_over_in_silence():
     dt, _, _ = make_draws(np.random.default_rng(32))
     with pytest.warns(UserWarning, match=r"'z' looks like allocations. Pass allocations='z'"):

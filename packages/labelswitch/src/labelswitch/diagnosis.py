@@ -621,7 +621,8 @@ def _repair(
     use = "use_relabelled" if switched else "use_as_sampled"
     if n_draws < 4:
         findings.append("too_few_draws")
-        remain.append(f"{n_draws} draws a chain cannot tell whether the chains agree.")
+        size = "One draw" if n_draws == 1 else f"{n_draws} draws"
+        remain.append(f"{size} a chain cannot tell whether the chains agree.")
         return remain, "run_longer"
     if n_chains == 1:
         findings.append("one_chain")

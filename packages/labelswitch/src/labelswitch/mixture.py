@@ -190,6 +190,12 @@ def get_posterior(dt: xr.DataTree) -> xr.Dataset:
         raise ValueError(f"dt: its posterior has no dimension {' and no dimension '.join(absent)}.")
     if not all(posterior.sizes[name] for name in SAMPLE_DIMS):
         raise ValueError(f"dt: its posterior holds no draws: {dict(posterior.sizes)}.")
+    for name, variable in posterior.data_vars.items():
+        if len(set(variable.dims)) < variable.ndim:
+            raise ValueError(
+                f"dt: {name!r} has a dimension twice, {variable.dims}; give its axes different "
+                "names, such as 'state' and 'next_state'."
+            )
     return posterior
 
 
