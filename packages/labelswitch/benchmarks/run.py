@@ -1,9 +1,10 @@
-"""Print how fast labelswitch is and how much memory it takes: ``python benchmarks/run.py``.
+"""Measure how fast labelswitch is and how much memory it takes: ``python benchmarks/run.py``.
 
-Our methods run with their default starts. One core throughout, but where two are named; times are
-CPU times, which other jobs on the machine disturb less. R is not run: Debian has R but not its
-package label.switching. Its medians are recorded figures for the same sizes, on one core of another
-machine and other data.
+It prints its tables and keeps them in ``benchmarks/results.txt``. Our methods run with their
+default starts, on one core but where two are named. Times are CPU times, the fastest of several
+rounds in which the peers take turns. R is not run: Debian has R but not its package
+label.switching. Its medians are recorded figures for the same sizes, on one core of another machine
+and other data.
 """
 
 # ruff: noqa: E402 (the thread counts must be set before NumPy and Numba are imported)
@@ -12,11 +13,14 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"
 
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import plain
@@ -25,6 +29,7 @@ from scipy import stats
 import labelswitch
 
 MEGABYTE = 1e6
+STORE = Path(__file__).parent / "results.txt"
 
 
 def simulate(n_draws, n_observations, n_components, seed=1, distance=3.0, dtype=np.float64):
@@ -51,15 +56,16 @@ def simulate(n_draws, n_observations, n_components, seed=1, distance=3.0, dtype=
     return x, p, z, parameters
 
 
-def median_seconds(run, repeats):
-    """Return the median CPU time of several runs after a first one, and the last result."""
-    result = run()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = run()
-        times.append(time.process_time() - start)
-    return float(np.median(times)), result
+def fastest(*runs, rounds=5):
+    """Return the smallest CPU time of each function, and its last result; they take turns."""
+    results = [run() for run in runs]
+    times = [np.inf] * len(runs)
+    for _ in range(rounds):
+        for index, run in enumerate(runs):
+            start = time.process_time()
+            results[index] = run()
+            times[index] = min(times[index], time.process_time() - start)
+    return times, results
 
 
 def same(left, right):
@@ -70,7 +76,7 @@ def same(left, right):
 
 def speed():
     m, n, k = 4000, 500, 5
-    x, p, z, _ = simulate(m, n, k)
+    x, p, z, parameters = simulate(m, n, k)
     single = p.astype(np.float32)
     eps = 1e-6
     rows = [
@@ -112,7 +118,7 @@ def speed():
             lambda: labelswitch.stephens(
                 p,
             ),
-            None,
+            lambda: plain.stephens(p, 0.0),
         ),
         (
             "STEPHENS, float32",
@@ -127,6 +133,12 @@ def speed():
             2.2,
             lambda: labelswitch.data_based(x, z),
             lambda: plain.data_based(x, z, k),
+        ),
+        (
+            "PRA, raw",
+            None,
+            lambda: labelswitch.pra(parameters, parameters[-1], standardise=False),
+            lambda: plain.pra(parameters, parameters[-1]),
         ),
     ]
     print(f"\n{m} draws, {n} observations, K = {k}")
@@ -145,7 +157,7 @@ def speed():
             ),
             ("PRA, standardised", 128.0, lambda: labelswitch.pra(parameters, pivot), None),
         ],
-        repeats=50,
+        rounds=50,
     )
 
     sx, _, sz, theta = simulate(200, 100, 5)
@@ -164,7 +176,7 @@ def speed():
                 lambda: plain.sjw(theta, sz, log_density, start),
             )
         ],
-        repeats=10,
+        rounds=10,
     )
 
     x, p, z, parameters = simulate(4000, 500, 20)
@@ -195,28 +207,33 @@ def speed():
                 None,
             ),
         ],
-        repeats=3,
+        rounds=3,
     )
 
 
-def table(rows, repeats=5):
+def table(rows, rounds=5):
     print(
         f"{'method':20}{'sweeps':>7}{'ours, ms':>10}{'NumPy, ms':>11}{'R, ms':>9}"
         f"{'NumPy/ours':>12}{'R/ours':>9}{'draws alike':>13}"
     )
     for name, r_seconds, ours, theirs in rows:
-        seconds, result = median_seconds(ours, repeats)
+        peers = [ours] if theirs is None else [ours, theirs]
+        (seconds, *others), (result, *found) = fastest(*peers, rounds=rounds)
         line = f"{name:20}{result.trace.size:7}{1e3 * seconds:10.2f}"
-        if theirs is None:
-            other, alike = None, ""
-        else:
-            other, permutations = median_seconds(theirs, 1)
-            alike = f"{same(result.permutations, permutations):.4f}"
+        other, alike = None, ""
+        if others:
+            other, alike = others[0], f"{same(result.permutations, found[0]):.4f}"
         line += f"{1e3 * other:11.1f}" if other else f"{'':11}"
         line += f"{1e3 * r_seconds:9.0f}" if r_seconds else f"{'':9}"
-        line += f"{other / seconds:12.0f}" if other else f"{'':12}"
+        line += f"{other / seconds:12.1f}" if other else f"{'':12}"
         line += f"{r_seconds / seconds:9.0f}" if r_seconds else f"{'':9}"
         print(f"{line}{alike:>13}", flush=True)
+
+
+def processor():
+    """Return the model of the processor."""
+    with open("/proc/cpuinfo") as file:
+        return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
 
 
 def status_bytes(field):
@@ -310,9 +327,12 @@ def cores(n_cores):
         if name == "Fortran":
             p = np.asfortranarray(p)
             labelswitch.stephens(p[:50])
-        start = time.perf_counter()
-        result = labelswitch.stephens(p)
-        seconds = time.perf_counter() - start
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            result = labelswitch.stephens(p)
+            times.append(time.perf_counter() - start)
+        seconds = min(times)
         print(
             f"{n_cores} core(s), {name:8}{seconds:7.2f} s, {result.trace.size} sweeps", flush=True
         )
@@ -367,10 +387,29 @@ def main():
             stream(float(arguments[0]))
         elif name == "cores":
             cores(*arguments)
-        else:
+        elif name == "first_call":
             first_call(arguments[0] == "True")
+        else:
+            everything()
         return
-    print(__doc__)
+    with (
+        subprocess.Popen(
+            [sys.executable, __file__, "all"], stdout=subprocess.PIPE, text=True
+        ) as run,
+        STORE.open("w") as file,
+    ):
+        for line in run.stdout:
+            print(line, end="", flush=True)
+            file.write(line)
+    sys.exit(run.returncode)
+
+
+def everything():
+    """Print all tables."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("labelswitch", "numpy", "numba"))
+    print(
+        f"Python {platform.python_version()}, {versions}, {os.cpu_count()} cores of {processor()}"
+    )
     available = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(available)})
     speed()
