@@ -1,7 +1,7 @@
 """The appendix on trust: every claim, how it fared under other seeds, and the faults put in.
 
 The directives ``claims-ledger`` and ``mutants-score`` read the stored notebooks and what the last
-sweep and the last campaign of mutants stored.
+sweep and the last campaign of mutants stored. The role ``count`` puts one of their sums into prose.
 """
 
 import json
@@ -12,8 +12,8 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from mixbook.claims import stored_claims
-from mixbook.compare import tolerance_of_claims
-from mixbook.mutants import KINDS, REPORT, score
+from mixbook.compare import WITHIN, parts, tolerance_of_claims
+from mixbook.mutants import KINDS, REPORT, code_cells, score
 from mixbook.sweep import TABLE
 
 
@@ -101,7 +101,35 @@ class MutantsScore(_Directive):
         return self.parsed(lines)
 
 
+def counts(chapters: list[Path]) -> dict[str, int]:
+    """Return the sums that prose may name, by name."""
+    found = {"chapters": len(chapters), "claims": 0, "numbers": 0, "moving": 0, "figures": 0}
+    for path in chapters:
+        found["claims"] += len(stored_claims(path))
+        for cell in code_cells(path.stem):
+            outputs, within = cell.outputs, cell.metadata.get(WITHIN, {})
+            for name, part in parts(outputs).items():
+                found["numbers"] += len(part.numbers)
+                found["moving"] += len(part.numbers) if name in within else 0
+            found["figures"] += sum("image/png" in one.get("data", {}) for one in outputs)
+    if REPORT.exists():
+        results = json.loads(REPORT.read_text(encoding="utf-8")).values()
+        found["faults"] = sum(result[kind]["tried"] for result in results for kind in KINDS)
+        found["noticed"] = sum(result[kind]["killed"] for result in results for kind in KINDS)
+    return found
+
+
+def count(name, rawtext, text, lineno, inliner, options=None, content=None):
+    """Return one of `counts`, with commas."""
+    environment = inliner.document.settings.env
+    chapters = sorted((Path(environment.srcdir) / "chapters").glob("*.ipynb"))
+    for path in (*chapters, REPORT):
+        environment.note_dependency(str(path))
+    return [nodes.Text(f"{counts(chapters)[text]:,}")], []
+
+
 def setup(app):
+    app.add_role("count", count)
     app.add_directive("claims-ledger", ClaimsLedger)
     app.add_directive("mutants-score", MutantsScore)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
