@@ -5,13 +5,16 @@ WHEEL := $(PYTHON) packages/try_wheel.py
 MUTANTS := $(PYTHON) -m mixbook.campaign
 SWEEP := $(PYTHON) -m mixbook.sweep
 PROJECTS := $(wildcard packages/*/pyproject.toml)
+PDF := mixture-models-that-do-not-work
+LATEX := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended \
+	lmodern tex-gyre fonts-freefont-otf
 SEEDS := 20
 SAMPLERS := 4
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
+.PHONY: help book pdf zip lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
 
 help: ## list the commands
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,9 +25,24 @@ help: ## list the commands
 ##@ Read and run
 
 book: .venv/installed ## build the site from the stored notebooks into _build/html
-	@rm -rf _build
+	@rm -rf _build/html _build/.doctrees
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet .
 	@echo "The book is built: open _build/html/index.html in a browser."
+
+pdf: .venv/installed ## make the book a PDF, by XeLaTeX, which the next make book offers for download
+	@command -v xelatex >/dev/null || { echo "xelatex is missing. On Debian or Ubuntu:" \
+		"apt-get install --no-install-recommends $(LATEX)" >&2; exit 1; }
+	@rm -rf _build/latex _build/.doctrees
+	@.venv/bin/jupyter-book build -W --keep-going -n --quiet --builder latex .
+	@cd _build/latex && for pass in 1 2 3; do xelatex -interaction=batchmode $(PDF).tex >/dev/null || \
+		{ grep -A3 "^!" $(PDF).log; exit 1; }; done
+	@awk '/Overfull .hbox/ { sub(/.*\(/, ""); if ($$1 + 0 > 10) { print "A line is too wide: " $$0; bad = 1 } } \
+		END { exit bad }' _build/latex/$(PDF).log
+	@echo "The PDF is built: _build/latex/$(PDF).pdf"
+
+zip: book ## pack the site, to be read from disk without a server
+	@cd _build/html && ../../$(PYTHON) -m zipfile -c ../$(PDF).zip *
+	@echo "The site is packed: _build/$(PDF).zip"
 
 lab: .venv/installed ## open the chapters in JupyterLab, which is installed on first use
 	@$(PYTHON) -c "import jupyterlab" 2>/dev/null || $(PYTHON) -m pip install --quiet "jupyterlab>=4,<5"

@@ -70,6 +70,17 @@ class _Tables(HTMLParser):
         (self.rest if self.cell is None else self.cell).append(text)
 
 
+def tables(html: str) -> list[list[list[str]]]:
+    """Return the tables of an HTML output, each as rows of texts, the header first.
+
+    Examples
+    --------
+    >>> tables("<table><tr><th>K</th></tr><tr><td>3</td></tr></table>")
+    [[['K'], ['3']]]
+    """
+    return _Tables(html).tables
+
+
 def _html_parts(html: str) -> Iterator[tuple[str, Part]]:
     parsed = _Tables(html)
     if any(text.strip() for text in parsed.rest):
