@@ -3,7 +3,8 @@
 ``--full`` adds ten million rows in memory and a hundred million on disk. Times are CPU times of one
 core unless a line says otherwise. Peers take turns, and each is given by its fastest of several
 rounds, which other jobs on the machine disturb least: compare within one run only. The results go
-to ``benchmarks/results.json`` with the machine that they come from.
+to ``benchmarks/results.json`` with the machine that they come from. A section by itself, as
+``run.py --store "fit|10000000|2"``, takes the place of its old records there.
 """
 
 # ruff: noqa: E402 (the thread counts must be set before NumPy and Numba are imported)
@@ -249,6 +250,52 @@ def fit(n, threads):
     )
 
 
+def advi(n, steps):
+    """Record what pm.fit with minibatches of 128 takes, and how far from the exact answer it ends.
+
+    Mean-field, Adam at a rate of 0.01 for half of the steps and of 0.001 for the other half.
+    """
+    import pymc as pm
+    import pytensor
+
+    import mixscale
+
+    n, half, batch = int(n), int(steps) // 2, 128
+    x, y = lines(n)
+    exact = mixscale.fit(model("mixscale.RegressionMixture", x[:9], y[:9]), (x, y), random_seed=1)
+    slopes = np.sort(exact.posterior["slope"].values[0], axis=1)
+    x_batch, y_batch = pm.Minibatch(x, y, batch_size=batch)
+    with pm.Model():
+        w = pm.Dirichlet("w", np.ones(2))
+        slope = pm.Normal("slope", 0, 2, shape=2)
+        sigma = pm.Uniform("sigma", 0, 1)
+        means = x_batch[:, None] * slope
+        pm.NormalMixture("y", w=w, mu=means, sigma=sigma, observed=y_batch, total_size=n)
+        rate = pytensor.shared(0.01)
+        inference = pm.ADVI(random_seed=1)
+        inference.fit(0, progressbar=False, obj_optimizer=pm.adam(learning_rate=rate))
+    start, wall = time.process_time(), time.perf_counter()  # compiled
+    inference.refine(half, progressbar=False)
+    rate.set_value(0.001)
+    inference.refine(half, progressbar=False)
+    cpu, wall = time.process_time() - start, time.perf_counter() - wall
+    mean, sd = inference.approx.mean.get_value()[1:3], inference.approx.std.eval()[1:3]
+    order = np.argsort(mean)
+    record(
+        "minibatch ADVI",
+        f"pm.fit, batches of {batch}",
+        rows=n,
+        steps=2 * half,
+        cpu_seconds=cpu,
+        wall_seconds=wall,
+        rows_read=2 * half * batch,
+        slope_errors_in_posterior_sds=list(
+            np.abs(mean[order] - slopes.mean(axis=0)) / slopes.std(axis=0)
+        ),
+        sd_ratios=list(sd[order] / slopes.std(axis=0)),
+    )
+
+
 def cluster(n, draws):
     """Record a fit of rows on disk by two workers with 512 MB each."""
     import dask.array as da
@@ -307,7 +354,8 @@ def cluster(n, draws):
 # ------------------------------------------------------------------------------------------------
 
 SECTIONS = {
-    function.__name__: function for function in (one_pass, shapes, accuracy, nuts, fit, cluster)
+    function.__name__: function
+    for function in (one_pass, shapes, accuracy, nuts, fit, advi, cluster)
 }
 SHORT = [
     "one_pass 20000",
@@ -317,12 +365,14 @@ SHORT = [
     *(f"nuts|{kind}|20000|400" for kind in WAYS),
     "fit 100000 2",
     "fit 1000000 2",
+    "advi 1000000 20000",
 ]
 FULL = [
     "one_pass 10000000",
     *(f"nuts|{kind}|100000|200" for kind in WAYS),
     "fit 10000000 1",
     "fit 10000000 2",
+    "advi 10000000 20000",
     "cluster 10000000 1000",
     "cluster 100000000 100",
 ]
@@ -349,31 +399,67 @@ def machine():
 def show(item):
     """Print one record on a line."""
     numbers = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value:,}"
+        f"{name} {value:,}"
+        if isinstance(value, int)
+        else f"{name} {np.array2string(np.array(value), precision=4)}"
         for name, value in item.items()
         if name not in ("table", "case")
     )
-    print(f"{item['table']:10}{item['case']:48}{numbers}", flush=True)
+    print(f"{item['table']:15}{item['case']:48}{numbers}", flush=True)
+
+
+def measure(line):
+    """Run one section in a process of its own, print its records, and return them."""
+    command = [sys.executable, __file__, *line.split("|" if "|" in line else " ")]
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    records = [json.loads(text) for text in run.stdout.splitlines() if text.startswith("{")]
+    for item in records:
+        show(item)
+    return records
+
+
+def store(line):
+    """Measure one section and put its records in the place of the old ones.
+
+    Raises
+    ------
+    SystemExit
+        If the stored records come from another machine or other versions.
+    """
+    result = json.loads(STORE.read_text())
+    here = {name: value for name, value in machine().items() if name != "load_before"}
+    if here != {name: result["machine"].get(name) for name in here}:
+        raise SystemExit(
+            f"{STORE.name} comes from another machine or other versions: run all sections."
+        )
+    for item in measure(line):
+        keys = [[old[name] for name in ("table", "case", "rows")] for old in result["records"]]
+        key = [item[name] for name in ("table", "case", "rows")]
+        if key in keys:
+            result["records"][keys.index(key)] = item
+        else:
+            result["records"].append(item)
+    result["how"] = __doc__.strip()
+    STORE.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main():
     """Run every section in a process of its own, print its records, and store all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="add 10**7 and 10**8 rows")
+    parser.add_argument("--store", metavar="SECTION", help='run and store one, as "fit|100000|2"')
     parser.add_argument("section", nargs="*", help="one section and its arguments")
     arguments = parser.parse_args()
     if arguments.section:
         name, *rest = arguments.section
         SECTIONS[name](*rest)
         return
+    if arguments.store:
+        store(arguments.store)
+        return
     result = {"machine": machine(), "how": __doc__.strip(), "records": []}
     for line in [*SHORT, *(FULL if arguments.full else [])]:
-        command = [sys.executable, __file__, *line.split("|" if "|" in line else " ")]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
-        for text in run.stdout.splitlines():
-            if text.startswith("{"):
-                result["records"].append(json.loads(text))
-                show(result["records"][-1])
+        result["records"] += measure(line)
         STORE.write_text(json.dumps(result, indent=1) + "\n")
 
 
