@@ -21,6 +21,7 @@ ADVICE = {
     "test_site.py": "make book, then open the page in a browser: light, dark, 390 px wide.",
     "test_explorable_mode_seeking.py": "make book, then try chapter 8 in a browser.",
     "test_explorable_overlap.py": "make book, then try chapter 10 in a browser.",
+    "test_explorable_cure.py": "make book, then try the page which_cure in a browser.",
     "test_judges.py": "A helper of a chapter lets a fault pass that it exists to catch: sharpen "
     "it there.",
     "test_posteriordb.py": "Compare with make posteriordb, which has more draws.",
