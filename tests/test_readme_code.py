@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 import labelswitch
+import mixscale
 from mixbook import load_forum
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,35 @@ def test_the_landing_page_s_model_finds_the_lines():
         posterior["slopes"].mean(("chain", "draw")), [-1, 3], rtol=0, atol=0.04
     )
     assert float(posterior["sigma"].mean()) == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_landing_page_s_other_line_is_the_same_posterior():
+    """The text below the model names a line of mixscale that may take the place of PyMC's."""
+    (block,) = code_blocks("index.md")
+    block = block[: block.index("    fit = pm.sample")]
+    page = (ROOT / "index.md").read_text(encoding="utf-8")
+    (other,) = re.findall(r"`(mixscale\.RegressionMixture\(.*?\))`", page)
+    (line,) = re.findall(r"pm\.NormalMixture\(.*\)", block)
+    data = load_forum()
+    generator = np.random.default_rng(1)
+    models = []
+    for code in (
+        block,
+        block.replace(line, other),
+        block.replace(line, other.replace("=x", "=-x")),
+    ):
+        names = {"x": data.x, "y": data.y, "mixscale": mixscale}
+        exec(code, names)
+        models.append(names["model"].compile_logp())
+    for _ in range(5):
+        point = {
+            "weights_simplex__": generator.normal(size=1),
+            "slopes_ordered__": generator.normal(size=2),
+            "sigma_interval__": generator.normal(),
+        }
+        pymc, fast, wrong = (model(point) for model in models)
+        assert fast == pytest.approx(pymc, rel=1e-11)
+        assert wrong != pytest.approx(pymc, rel=1e-3)
 
 
 @pytest.mark.filterwarnings("default")
