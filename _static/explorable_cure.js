@@ -31,7 +31,8 @@
     relabel: link("11_relabelling", "Relabelling after the fact"),
     number: link("13_how_many_components", "How many components?"),
     switching: link("04_label_switching", "Four chains: the labels switch"),
-    calibrate: link("15_calibration", "Does the sampler tell the truth?"),
+    scale: link("16_scale", "From 10³ to 10⁷ rows"),
+    space: link("12_gaussian_mixtures", "Gaussian mixtures in more dimensions"),
   };
 
   /** The share of rows that the best rule misplaces: equal weights, equal sds, so many sds apart. */
@@ -160,7 +161,9 @@
             ? "The fit below gives one labelling by itself."
             : canOrder
               ? `At ${distance.toFixed(1)} sds an order still cuts into the posterior; relabelling does not: ${CHAPTER.overlap}.`
-              : `Without a natural order an ordered coordinate is arbitrary, and bends the posterior where components cross: ${CHAPTER.order}.`;
+              : kind === "multivariate"
+                ? `No single coordinate orders points: ${CHAPTER.space}.`
+                : `Without a natural order an ordered coordinate is arbitrary, and bends the posterior where components cross: ${CHAPTER.order}.`;
       add("Model", "The mixture without an order.", why);
     }
 
@@ -191,7 +194,7 @@
       add(
         "Sampler",
         "None: <code>mixscale.fit</code> finds the mode and draws exactly, in a handful of passes over the rows.",
-        `${rows.toLocaleString("en-GB")} rows of separated components make the posterior almost Gaussian. It refuses where that is not so.`
+        `${rows.toLocaleString("en-GB")} rows of separated components make the posterior almost Gaussian. It refuses where that is not so: ${CHAPTER.scale}.`
       );
     } else {
       code.push("with model:", "    dt = pm.sample(chains=4, random_seed=1)");
@@ -199,7 +202,7 @@
         "Sampler",
         "NUTS, four chains.",
         large
-          ? "The likelihood of <code>mixscale</code> makes each step some ten times cheaper; minibatches are not needed."
+          ? `The likelihood of <code>mixscale</code> makes each step some ten times cheaper; minibatches are not needed: ${CHAPTER.scale}.`
           : "One chain cannot show that there are other labellings, or another mode."
       );
     }
@@ -219,7 +222,7 @@
       add(
         "Diagnosis",
         "Look at the acceptance.",
-        `It says how nearly Gaussian the posterior was. It cannot see a mode that no start has found: ${CHAPTER.calibrate}.`
+        `It says how nearly Gaussian the posterior was. It cannot see a mode that no start has found: ${CHAPTER.scale}.`
       );
     } else {
       lines.push(`print(labelswitch.diagnose(dt${model}).verdict)`);
