@@ -89,7 +89,7 @@ class MutantsScore(_Directive):
                 [
                     f"{{doc}}`chapters/{chapter}`",
                     escaped(entry["imitates"]),
-                    escaped(entry["reason"]),
+                    escaped(entry["reason"]) or "not explained yet",
                 ]
                 for entry in result["survivors"]
             ]
