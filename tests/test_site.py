@@ -1,13 +1,16 @@
 """The built site in a browser: no external request, and what a reader uses works."""
 
 import re
+from urllib.parse import quote
 
+import nbformat
 import pytest
 from conftest import ROOT, SITE
 from visits import ASPECTS, visit
 
 pytestmark = pytest.mark.slow
 
+GUIDE = ROOT / "chapters" / "17_field_guide.ipynb"
 PAGES = sorted(
     str(path.relative_to(SITE))
     for path in [*SITE.glob("*.html"), *SITE.glob("chapters/*.html")]
@@ -52,6 +55,22 @@ def test_search_finds_a_word_of_a_chapter(page, site_url):
     page.locator("#search-results li a").first.wait_for(timeout=10_000)
     links = page.locator("#search-results li a").evaluate_all("all => all.map(a => a.href)")
     assert any("01_forum_question" in link for link in links)
+
+
+def messages():
+    """Return the error messages that the field guide lists."""
+    text = "".join(nbformat.read(GUIDE, as_version=4).cells[0].source)
+    table = text.partition("### By message")[2].partition("###")[0]
+    found = [line[4:] for line in table.splitlines() if line.startswith("* - ")][1:]
+    # The search loses what follows ", so": no page holds its two-letter words as terms.
+    return [re.sub("[`…]", " ", message).partition(", so")[0].strip() for message in found]
+
+
+def test_search_finds_the_field_guide_by_every_message(page, site_url):
+    assert len(messages()) >= 9
+    for message in messages():
+        page.goto(f"{site_url}/search.html?q={quote(message)}")
+        page.locator(f"#search-results a[href*='{GUIDE.stem}']").first.wait_for(state="attached")
 
 
 def test_dark_mode_follows_the_system_and_the_switch(page, site_url):
