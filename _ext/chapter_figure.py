@@ -10,9 +10,10 @@
 import base64
 from pathlib import Path
 
-import nbformat
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
+
+from mixbook.mutants import code_cells
 
 
 class ChapterFigure(SphinxDirective):
@@ -23,11 +24,10 @@ class ChapterFigure(SphinxDirective):
 
     def run(self):
         chapter, name = self.arguments
-        path = Path(self.env.srcdir) / "chapters" / f"{chapter}.ipynb"
-        self.env.note_dependency(str(path))
+        self.env.note_dependency(str(Path(self.env.srcdir) / "chapters" / f"{chapter}.ipynb"))
         cells = [
             cell
-            for cell in nbformat.read(path, as_version=4).cells
+            for cell in code_cells(chapter)
             if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name
         ]
         if len(cells) != 1:

@@ -4,6 +4,7 @@ The directives ``claims-ledger`` and ``mutants-score`` read the stored notebooks
 sweep and the last campaign of mutants stored. The role ``count`` puts one of their sums into prose.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -101,7 +102,8 @@ class MutantsScore(_Directive):
         return self.parsed(lines)
 
 
-def counts(chapters: list[Path]) -> dict[str, int]:
+@functools.cache
+def counts(chapters: tuple[Path, ...]) -> dict[str, int]:
     """Return the sums that prose may name, by name."""
     found = {"chapters": len(chapters), "claims": 0, "numbers": 0, "moving": 0, "figures": 0}
     for path in chapters:
@@ -112,18 +114,14 @@ def counts(chapters: list[Path]) -> dict[str, int]:
                 found["numbers"] += len(part.numbers)
                 found["moving"] += len(part.numbers) if name in within else 0
             found["figures"] += sum("image/png" in one.get("data", {}) for one in outputs)
-    if REPORT.exists():
-        results = json.loads(REPORT.read_text(encoding="utf-8")).values()
-        found["faults"] = sum(result[kind]["tried"] for result in results for kind in KINDS)
-        found["noticed"] = sum(result[kind]["killed"] for result in results for kind in KINDS)
     return found
 
 
 def count(name, rawtext, text, lineno, inliner, options=None, content=None):
     """Return one of `counts`, with commas."""
     environment = inliner.document.settings.env
-    chapters = sorted((Path(environment.srcdir) / "chapters").glob("*.ipynb"))
-    for path in (*chapters, REPORT):
+    chapters = tuple(sorted((Path(environment.srcdir) / "chapters").glob("*.ipynb")))
+    for path in chapters:
         environment.note_dependency(str(path))
     return [nodes.Text(f"{counts(chapters)[text]:,}")], []
 

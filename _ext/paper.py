@@ -9,17 +9,13 @@ import json
 import re
 from pathlib import Path
 
+from claims_ledger import escaped
+
 from mixbook.claims import METADATA_KEY
 from mixbook.compare import tables
 
 RAW = re.compile(r"```\{raw\} html\n(.*?)```", re.DOTALL)
 FALLBACK = re.compile(r'<p class="explorable-fallback">(.*?)</p>', re.DOTALL)
-SPECIAL = re.compile(r"([\\*_`\[\]<>|$#])")
-
-
-def escaped(text: str) -> str:
-    """Return a text in which Markdown finds nothing to mark up."""
-    return SPECIAL.sub(r"\\\1", text)
 
 
 def pipe_table(rows: list[list[str]]) -> str:

@@ -49,12 +49,13 @@
     return 0.5 - (sum * half) / steps / 3 / Math.sqrt(2 * Math.PI);
   }
 
-  /** The model's lines for one kind of data; `prior` and `ordered` have been decided. */
-  function model(kind, number, ordered) {
+  /** The model's lines for one kind of data; with `large`, mixscale computes the likelihood. */
+  function model(kind, number, ordered, large) {
     const k = { two: 2, three: 3, unknown: 10 }[number];
     const transform = ordered ? ", transform=ordered, initval=start" : "";
     const concentration = number === "unknown" ? "np.full(K, 0.01)" : "np.ones(K)";
-    const lines = ["import labelswitch", "import numpy as np", "import pymc as pm"];
+    const lines = ["import labelswitch", ...(large ? ["import mixscale"] : [])];
+    lines.push("import numpy as np", "import pymc as pm");
     if (ordered) lines.push("from pymc.distributions.transforms import ordered");
     lines.push("", `K = ${k}`);
     if (ordered) {
@@ -77,16 +78,26 @@
       body.push(
         `means = pm.Normal("means", y.mean(), 2 * y.std(), dims="component"${transform})`,
         'sds = pm.LogNormal("sds", np.log(y.std() / K), 1, dims="component")',
-        'pm.NormalMixture("y", w=weights, mu=means, sigma=sds, observed=y, dims="row")'
+        `${large ? "mixscale" : "pm"}.NormalMixture("y", w=weights, mu=means, sigma=sds, observed=y, dims="row")`
       );
     } else if (kind === "regression") {
       body.push(
         'intercepts = pm.Normal("intercepts", y.mean(), 2 * y.std(), dims="component")',
         `slopes = pm.Normal("slopes", 0, 2 * y.std() / x.std(), dims="component"${transform})`,
-        'sd = pm.HalfNormal("sd", y.std())',
-        "mu = intercepts + slopes * x[:, None]",
-        'pm.NormalMixture("y", w=weights, mu=mu, sigma=sd, observed=y, dims="row")'
+        'sd = pm.HalfNormal("sd", y.std())'
       );
+      if (large) {
+        body.push(
+          "design = np.stack([np.ones_like(x), x], axis=1)",
+          "both = pm.math.stack([intercepts, slopes])",
+          'mixscale.RegressionMixture("y", weights, design, both, sd, observed=y, dims="row")'
+        );
+      } else {
+        body.push(
+          "mu = intercepts + slopes * x[:, None]",
+          'pm.NormalMixture("y", w=weights, mu=mu, sigma=sd, observed=y, dims="row")'
+        );
+      }
     } else if (kind === "poisson") {
       body.push(
         `rates = pm.Gamma("rates", 1, 1 / y.mean(), dims="component"${transform})`,
@@ -167,27 +178,11 @@
       add("Model", "The mixture without an order.", why);
     }
 
-    const code = model(kind, number, ordered);
+    const code = model(kind, number, ordered, large);
     if (unknown && rows > FEW) {
       const few = "few = np.random.default_rng(1).choice(len(y), 5_000, replace=False)";
       const part = kind === "regression" ? "x, y = x[few], y[few]" : "y = y[few]";
       code.splice(code.indexOf(""), 1, "", few, part);
-    }
-    if (large) {
-      code.splice(1, 0, "import mixscale");
-      const last = code.pop();
-      code.push(
-        kind === "normal"
-          ? last.replace("pm.NormalMixture", "mixscale.NormalMixture")
-          : '    design = np.stack([np.ones_like(x), x], axis=1)'
-      );
-      if (kind === "regression") {
-        code.splice(code.length - 2, 1); // mu is not needed
-        code.push(
-          "    both = pm.math.stack([intercepts, slopes])",
-          '    mixscale.RegressionMixture("y", weights, design, both, sd, observed=y, dims="row")'
-        );
-      }
     }
     if (gaussian) {
       code.push("dt = mixscale.fit(model, random_seed=1)");

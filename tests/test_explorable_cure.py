@@ -11,7 +11,7 @@ import pymc as pm
 import pytest
 from conftest import SITE
 from scipy import stats
-from visits import SETTLED
+from visits import drawn
 
 pytestmark = pytest.mark.slow
 
@@ -188,15 +188,7 @@ def test_the_links_lead_to_pages(untouched):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_in_both_themes(explorable, theme, width):
-    explorable.set_viewport_size({"width": width, "height": 900})
-    explorable.emulate_media(color_scheme=theme)
-    explorable.wait_for_function(SETTLED, arg=theme)
-    box = explorable.locator("#explorable-cure").bounding_box()
+    box, contrast = drawn(explorable, "#explorable-cure", ".cure-one", theme, width)
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
-    colour, background = explorable.evaluate(
-        """() => [getComputedStyle(document.querySelector('.cure-one')).stroke,
-                  getComputedStyle(document.body).backgroundColor]"""
-    )
-    brightness = [np.mean([float(v) for v in c[4:-1].split(",")[:3]]) for c in (colour, background)]
-    assert abs(brightness[0] - brightness[1]) > 120
+    assert contrast > 120

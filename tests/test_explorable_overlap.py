@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import SITE
 from scipy import integrate, optimize, stats
-from visits import SETTLED, opened
+from visits import drawn, opened
 
 pytestmark = pytest.mark.slow
 
@@ -143,21 +143,12 @@ def test_modes_are_marked_where_they_are(explorable):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_and_takes_the_colours_of_the_theme(explorable, theme, width):
-    explorable.set_viewport_size({"width": width, "height": 900})
-    explorable.emulate_media(color_scheme=theme)
-    explorable.wait_for_function(SETTLED, arg=theme)
-    figure = explorable.locator("#explorable-overlap")
-    box = figure.bounding_box()
+    box, contrast = drawn(explorable, "#explorable-overlap", ".overlap-frame", theme, width)
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= width
     scale = explorable.locator(".overlap-plot").bounding_box()["width"] / 360
     assert 14 * scale >= 11  # the smallest text of the figure, in px
-    colour, background = explorable.evaluate(
-        """() => [getComputedStyle(document.querySelector('.overlap-frame')).stroke,
-                  getComputedStyle(document.body).backgroundColor]"""
-    )
-    brightness = [np.mean([float(v) for v in c[4:-1].split(",")[:3]]) for c in (colour, background)]
-    assert abs(brightness[0] - brightness[1]) > 120
+    assert contrast > 120
 
 
 def test_other_pages_are_left_alone(browser, site_url):

@@ -138,3 +138,17 @@ def accessibility(page: Page) -> list[str]:
         if rule["id"] not in THEME_RULES
         for node in rule["nodes"]
     ]
+
+
+def drawn(page: Page, figure: str, stroke: str, theme: str, width: int) -> tuple[dict, float]:
+    """Return the box of a figure, and by how much the brightness of a stroke is off the page's."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=theme)
+    page.wait_for_function(SETTLED, arg=theme)
+    colours = page.evaluate(
+        """stroke => [getComputedStyle(document.querySelector(stroke)).stroke,
+                      getComputedStyle(document.body).backgroundColor]""",
+        stroke,
+    )
+    line, ground = (sum(float(v) for v in c[4:-1].split(",")[:3]) / 3 for c in colours)
+    return page.locator(figure).bounding_box(), abs(line - ground)
