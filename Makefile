@@ -29,10 +29,11 @@ book: .venv/installed ## build the site from the stored notebooks into _build/ht
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet .
 	@echo "The book is built: open _build/html/index.html in a browser."
 
-pdf: .venv/installed ## make the book a PDF, by XeLaTeX, which the next make book offers for download
+pdf: book ## make the book a PDF, by XeLaTeX, which the next make book offers for download
 	@command -v xelatex >/dev/null || { echo "xelatex is missing. On Debian or Ubuntu:" \
 		"apt-get install --no-install-recommends $(LATEX)" >&2; exit 1; }
-	@rm -rf _build/latex _build/.doctrees
+	@rm -rf _build/latex _build/.doctrees _build/pictures
+	@$(PYTHON) _ext/pictures.py
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet --builder latex .
 	@cd _build/latex && for pass in 1 2 3; do xelatex -interaction=batchmode $(PDF).tex >/dev/null || \
 		{ grep -A3 "^!" $(PDF).log; exit 1; }; done

@@ -1,7 +1,8 @@
 """Give the PDF what it can set, and offer it on the site when it is built.
 
 The stored outputs hold tables and claims as HTML, which LaTeX cannot read: they become Markdown. An
-explorable becomes its description.
+explorable becomes a figure: the picture that ``_ext/pictures.py`` took, its description, and a link
+to the page of the site beside which the PDF lies.
 """
 
 import html
@@ -14,8 +15,22 @@ from claims_ledger import escaped
 from mixbook.claims import METADATA_KEY
 from mixbook.compare import tables
 
-RAW = re.compile(r"```\{raw\} html\n(.*?)```", re.DOTALL)
-FALLBACK = re.compile(r'<p class="explorable-fallback">(.*?)</p>', re.DOTALL)
+EXPLORABLE = re.compile(
+    r'```{raw} html\n<div id="([\w-]+)" class="explorable">\n'
+    r'<p class="explorable-fallback">[^<]*Without it: (.*?)</p>.*?```',
+    re.DOTALL,
+)
+FIGURE = r"""```{{figure}} /_build/pictures/{name}.png
+:width: 100%
+:alt: The interactive figure as it looks when its page opens; its caption says what it shows.
+
+{text} *On the site one can play with this figure.*
+```
+
+```{{raw}} latex
+\noindent\csname hyper@linkurl\endcsname{{Play with it.}}{{\detokenize{{{page}.html}}}}
+```
+"""
 
 
 def pipe_table(rows: list[list[str]]) -> str:
@@ -46,11 +61,14 @@ def for_paper(output: dict) -> None:
     data["text/markdown"] = text
 
 
-def description(match: re.Match) -> str:
-    """Return what stands in an explorable's place on paper."""
-    found = FALLBACK.search(match[1])
-    text = html.unescape(found[1]).split("Without it: ")[-1] if found else ""
-    return f"*(On the site, a figure to play with stands here.)* {text[:1].upper()}{text[1:]}"
+def on_paper(text: str, page: str) -> str:
+    """Replace each explorable in the Markdown of a page by a figure."""
+
+    def figure(match: re.Match) -> str:
+        text = html.unescape(match[2])
+        return FIGURE.format(name=match[1], text=text[0].upper() + text[1:], page=page)
+
+    return EXPLORABLE.sub(figure, text)
 
 
 def prepare(app, docname, source):
@@ -61,12 +79,12 @@ def prepare(app, docname, source):
     if docname == app.config.root_doc:  # its sections would be chapters before the first
         source[0] = re.sub(r"^## (.*)$", r"```{rubric} \1\n```", source[0], flags=re.MULTILINE)
     if not app.env.doc2path(docname).endswith(".ipynb"):
-        source[0] = RAW.sub(description, source[0])
+        source[0] = on_paper(source[0], docname)
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = RAW.sub(description, "".join(cell["source"]))
+            cell["source"] = on_paper("".join(cell["source"]), docname)
         for output in cell.get("outputs", []):
             for_paper(output)
     source[0] = json.dumps(notebook)
