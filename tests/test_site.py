@@ -22,6 +22,11 @@ if not PAGES:
     pytest.skip("the site is not built: run make book", allow_module_level=True)
 
 
+def article(html):
+    """Return what stands between a page's navigation and its footer."""
+    return html.partition("<article")[2].partition("</article>")[0]
+
+
 @pytest.fixture(scope="module", params=PAGES)
 def faults(request, browser, site_url):
     """Load a page once for all that is asked about it."""
@@ -39,6 +44,17 @@ def test_no_stored_path_or_glue_is_left_unresolved(name):
     assert str(ROOT) not in text
     assert "{glue" not in text
     assert '<a class="reference external" href="file:' not in text
+
+
+def test_links_between_chapters_lead_both_ways():
+    links = {
+        name: set(re.findall(r'href="(\d\d_\w+\.html)', article((SITE / name).read_text())))
+        for name in CHAPTERS
+    }
+    for name, targets in links.items():
+        here = name.removeprefix("chapters/")
+        for target in targets - {here}:
+            assert here in links[f"chapters/{target}"], f"{target} does not lead back to {here}"
 
 
 def test_copy_button_copies_a_whole_cell(page, site_url):
