@@ -1,5 +1,8 @@
 """`fit`: exact, the same from every kind of rows, and refused where a Gaussian does not carry."""
 
+import gc
+import weakref
+
 import numpy as np
 import pymc as pm
 import pytest
@@ -7,6 +10,7 @@ from models import nuts
 from scipy.special import logsumexp
 
 import mixscale
+from mixscale import fitting
 from mixscale import rows as rows_module
 
 N = 20_000
@@ -275,6 +279,38 @@ def test_potentials_and_other_likelihoods_count(data):
     assert abs(float(sigma.mean()) - mode["sigma"]) < 0.2 * float(sigma.std())
     total = posterior["slope"].sum("component")
     assert abs(float(total.mean()) - mode["slope"].sum()) < 0.2 * float(total.std())
+
+
+def test_a_model_that_is_fitted_again_is_built_once_and_only_while_it_stays_the_same(data):
+    model = forum_model(*data)
+    built = fitting._posterior_of(model)
+    assert fitting._posterior_of(model) is built
+    assert fitting._posterior_of(forum_model(*data)) is not built
+    with model:
+        pm.Potential("narrow", -0.5 * 1e6 * (model["sigma"] - 0.12) ** 2)
+    assert fitting._posterior_of(model) is not built
+    assert float(mixscale.fit(model, random_seed=1).posterior["sigma"].mean()) > 0.103
+    gone = weakref.ref(model)
+    del model, built
+    gc.collect()
+    assert gone() is None, "what is kept must not keep the model"
+
+
+def test_data_that_are_exchanged_between_fits_are_seen(data):
+    x, y = data
+    with pm.Model() as model:
+        centre = pm.Data("centre", 0.0)
+        w = pm.Dirichlet("w", np.ones(2))
+        b = pm.Normal("slope", 0, 2, shape=2)
+        sigma = pm.HalfNormal("sigma", 1)
+        pm.Potential("narrow", -0.5 * 1e6 * (sigma - centre) ** 2)
+        mixscale.RegressionMixture("y", w, x[:9], b, sigma, observed=y[:9])
+    means = []
+    for value in (0.1, 0.12):
+        pm.set_data({"centre": value}, model=model)
+        dt = mixscale.fit(model, (x, y), random_seed=1)
+        means.append(float(dt.posterior["sigma"].mean()))
+    assert means[1] > means[0] + 0.003
 
 
 def test_priors_that_name_the_components_surely_choose_the_labels(data):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import combinations
 from math import log
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pymc as pm
@@ -116,9 +117,24 @@ class _Posterior:
         return prior, (log_weights, coefficients, sigma), named
 
 
-def _mixture(model: pm.Model):
+# Building the graphs of a model takes seconds, and a model is often fitted again, with other rows.
+_BUILT: WeakKeyDictionary[pm.Model, tuple[tuple, _Posterior]] = WeakKeyDictionary()
+
+
+def _posterior_of(model: pm.Model) -> _Posterior:
+    """Return a model's posterior, which is built once while the model stays as it is."""
     if not isinstance(model, pm.Model):
         raise TypeError(f"model: a pm.Model is needed, not {type(model).__name__}.")
+    shapes = [value.shape for value in model.initial_point().values()]
+    state = (*model.basic_RVs, *model.potentials, *model.deterministics, *shapes)
+    known, posterior = _BUILT.get(model, (None, None))
+    if posterior is None or known != state:
+        posterior = _Posterior(model)
+        _BUILT[model] = state, posterior
+    return posterior
+
+
+def _mixture(model: pm.Model):
     found = [rv for rv in model.observed_RVs if isinstance(rv.owner.op, RegressionMixtureRV)]
     if len(found) != 1:
         raise ValueError(
@@ -460,7 +476,7 @@ def fit(
     array([-1.,  3.])
     """
     rng = np.random.default_rng(random_seed)
-    posterior = _Posterior(model)
+    posterior = _posterior_of(model)
     source = _rows_of(posterior, rows, threads)
     n_rows = len(source)
 
