@@ -219,21 +219,27 @@ def fit(n, threads):
     import mixscale
 
     n = int(n)
+    mixscale.fit(  # compile
+        model("mixscale.RegressionMixture", *lines(9)), lines(30_000, seed=1), random_seed=1
+    )
     out = model("mixscale.RegressionMixture", *lines(9))
-    mixscale.fit(out, lines(30_000, seed=1), random_seed=1)  # compile
-    x, y = lines(n)
+    rows = lines(n)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start, wall = time.process_time(), time.perf_counter()
-    dt = mixscale.fit(out, (x, y), threads=int(threads), random_seed=1)
-    cpu, wall = time.process_time() - start, time.perf_counter() - wall
+    times = []
+    for _ in range(2):  # the first one builds the graphs of its model
+        start, wall = time.process_time(), time.perf_counter()
+        dt = mixscale.fit(out, rows, threads=int(threads), random_seed=1)
+        times.append((time.process_time() - start, time.perf_counter() - wall))
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     attributes = dt.posterior.attrs
     record(
         "fit",
         f"{threads} threads",
         rows=n,
-        cpu_seconds=cpu,
-        wall_seconds=wall,
+        cpu_seconds=times[0][0],
+        wall_seconds=times[0][1],
+        cpu_seconds_again=times[1][0],
+        wall_seconds_again=times[1][1],
         peak_gib=after / 2**20,
         more_than_the_rows_gib=(after - before) / 2**20,
         **{
