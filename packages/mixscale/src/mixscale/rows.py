@@ -20,7 +20,7 @@ from mixscale.likelihood import as_rows
 if TYPE_CHECKING:
     import dask.array
 
-# Rows of a chunk in memory: the copy of one, where the kernels need it, fits into the last cache.
+# Rows that a kernel sees at a time: a copy of them, where it needs one, fits into the last cache.
 CHUNK = 2**17
 # So many sums of chunks are added up by one task of a cluster.
 FAN_IN = 16
@@ -36,17 +36,25 @@ def _own(array: np.ndarray) -> np.ndarray:
 # What is mapped over the chunks: plain functions, which another process finds by their names.
 
 
+def _by_block(function: Callable[..., Arrays], y, covariates, *arguments) -> list[Arrays]:
+    """Apply a kernel to a chunk, `CHUNK` rows at a time: what it copies stays small."""
+    parts = [slice(start, start + CHUNK) for start in range(0, max(len(y), 1), CHUNK)]
+    blocks = ((y[part], None if covariates is None else covariates[part]) for part in parts)
+    return [function(*as_rows(*block), *arguments) for block in blocks]
+
+
 def _derivatives(y, covariates, *point) -> Arrays:
-    value, gradient, hessian = kernels.hessian(*as_rows(y, covariates), *map(_own, point))
-    return np.array(value), gradient, hessian
+    return _add(_by_block(kernels.hessian, y, covariates, *map(_own, point)))
 
 
 def _values(y, covariates, *points) -> Arrays:
-    return (kernels.values(*as_rows(y, covariates), *map(_own, points)),)
+    return (sum(_by_block(kernels.values, y, covariates, *map(_own, points))),)
 
 
 def _settle(y, covariates, *box, margin) -> Arrays:
-    *sums, x, y = kernels.settle(*as_rows(y, covariates), *map(_own, box), margin)
+    parts = _by_block(kernels.settle, y, covariates, *map(_own, box), margin)
+    x, y = (np.concatenate([part[k] for part in parts], axis=-1) for k in (4, 5))
+    sums = _add([part[:4] for part in parts])
     return (*sums, np.array(y.size), y, None if covariates is None else x.T)
 
 
