@@ -2,10 +2,12 @@
 
 Every number that a reader sees counts: cells of tables, measured values of claims, glued numbers,
 reports of fits, and what the figures draw. A number agrees where it lies within the tolerance that
-is stored with its cell, and exactly where none is. `mixbook.sweep` measures the tolerances.
+is stored with its cell; where none is, a whole number exactly and another one to four digits, which
+is as far as processors agree. `mixbook.sweep` measures the tolerances.
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
@@ -167,10 +169,23 @@ def parts(outputs: Sequence[Mapping]) -> dict[str, Part]:
 
 
 def agree(old: float, new: float, tolerance: float = 0.0) -> bool:
-    """Tell whether two numbers agree: within the tolerance, or both 0 but for rounding."""
+    """Tell whether two numbers agree: within the tolerance, or but for rounding.
+
+    Rounding may move what is no whole number by one unit of its fourth digit.
+
+    Examples
+    --------
+    >>> agree(23.99, 23.98), agree(23.99, 23.97), agree(2399, 2398)
+    (True, False, False)
+    """
     if old == new or (old != old and new != new):
         return True
-    return max(abs(old), abs(new)) < ROUNDING or abs(old - new) <= tolerance
+    largest = max(abs(old), abs(new))
+    if largest < ROUNDING:
+        return True
+    if math.isfinite(largest) and (old % 1 or new % 1):
+        tolerance = max(tolerance, 1.001 * 10.0 ** (math.floor(math.log10(largest)) - 3))
+    return abs(old - new) <= tolerance
 
 
 def differences(
