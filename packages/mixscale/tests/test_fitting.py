@@ -149,8 +149,10 @@ def test_the_draws_do_not_depend_on_threads_or_chunks(data, fitted, monkeypatch)
     same(mixscale.fit(forum_model(*data), threads=3, random_seed=1), fitted)
 
 
-def test_dask_gives_the_same_in_as_many_passes(data, fitted):
+@pytest.mark.parametrize("block", [rows_module.CHUNK, 1500], ids=["whole", "in blocks"])
+def test_dask_gives_the_same_in_as_many_passes(data, fitted, monkeypatch, block):
     da = pytest.importorskip("dask.array")
+    monkeypatch.setattr(rows_module, "CHUNK", block)
     x, y = (
         da.from_array(array, chunks=chunks)
         for array, chunks in zip(data, (7000, 3000), strict=True)
