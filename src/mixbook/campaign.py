@@ -6,7 +6,8 @@ soon as it has run, and the first difference, failed claim or other exception ki
 A chapter runs once, and at each cell the process forks the mutants of that cell, so that nothing
 before the fault runs twice. The equivalent mutants are the control: they run to the end of their
 chapter in a fork, and where one is killed, the campaign fails. Verdicts are kept in
-``.mutants.jsonl``, so that a campaign that was interrupted goes on where it stopped.
+``.mutants.jsonl``, so that a campaign that was interrupted goes on where it stopped. A verdict
+stands for as long as the cells do up to the one that noticed the mutant.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -45,6 +47,7 @@ VERDICTS = ROOT / ".mutants.jsonl"
 CELL_SECONDS = 300  # of processor time, as the suite allows a cell, which has one core there
 MEMORY = 16 * 2**30  # bytes of address space that a mutant may take
 ANSWER = 2_000  # bytes of an answer that are kept; a pipe holds more
+NOTICING_CELL = re.compile(r"\w+: cell (\d+): ")  # how an answer of `judge` begins
 
 
 def judge(kernel: Kernel, cells: list[nbformat.NotebookNode], first: int, source: str) -> str:
@@ -96,16 +99,22 @@ def in_fork(function: Callable[[], str]) -> str:
     return f"crash: the process ended with status {status}"
 
 
-def key(mutant: Mutant, cells: list[nbformat.NotebookNode]) -> str:
-    """Return the digest under which the verdict on a mutant of these cells is kept."""
-    text = json.dumps([cells, mutant.cell, mutant.source])
+def digest(cells: list[nbformat.NotebookNode], noticed: str) -> str:
+    """Return the digest of the cells on which a verdict stands: all, if not one cell noticed."""
+    cell = NOTICING_CELL.match(noticed)
+    text = json.dumps(cells[: int(cell[1]) + 1] if cell else cells)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def verdicts() -> dict[str, dict]:
-    """Return the verdicts that are kept, by the keys of their mutants."""
+def verdicts(chapter: str) -> dict[tuple[int, str], str]:
+    """Return what noticed the mutants of a chapter, by their cells and sources, as far as known."""
+    cells = code_cells(chapter)
     lines = VERDICTS.read_text(encoding="utf-8").splitlines() if VERDICTS.exists() else []
-    return {record["key"]: record for record in map(json.loads, lines)}
+    return {
+        (record["cell"], record["source"]): record["noticed"]
+        for record in map(json.loads, lines)
+        if record["chapter"] == chapter and record["digest"] == digest(cells, record["noticed"])
+    }
 
 
 def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
@@ -116,8 +125,8 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
     RuntimeError
         If a cell of the unchanged chapter does not show what is stored.
     """
-    cells, kept = code_cells(chapter), verdicts()
-    waiting = [mutant for mutant in mutants if key(mutant, cells) not in kept]
+    cells, kept = code_cells(chapter), verdicts(chapter)
+    waiting = [mutant for mutant in mutants if (mutant.cell, mutant.source) not in kept]
     if not waiting:
         return
     os.chdir(ROOT / "chapters")
@@ -127,7 +136,7 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
             start = time.monotonic()
             answer = in_fork(lambda: judge(kernel, cells, number, mutant.source))  # noqa: B023
             seconds = round(time.monotonic() - start)
-            record = {"key": key(mutant, cells), "noticed": answer, "seconds": seconds}
+            record = {"digest": digest(cells, answer), "noticed": answer, "seconds": seconds}
             with VERDICTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record | mutant._asdict(), ensure_ascii=False) + "\n")
             answer = " ".join(answer.split())[:100] or "SURVIVES"
@@ -145,11 +154,11 @@ def summary(chapter: str, mutants: list[Mutant]) -> dict:
         For each kind the numbers of mutants ``killed`` and ``tried``, equivalent ones left out;
         how often each means ``noticed`` one; ``survivors`` and ``equivalents`` with their reasons.
     """
-    cells, kept = code_cells(chapter), verdicts()
+    kept = verdicts(chapter)
     result = {kind: {"killed": 0, "tried": 0} for kind in KINDS}
     result |= {"noticed": {}, "survivors": [], "equivalents": []}
     for mutant in mutants:
-        noticed = kept[key(mutant, cells)]["noticed"]
+        noticed = kept[mutant.cell, mutant.source]
         why, _, reason = mutant.excuse.partition(": ")
         entry = {"kind": mutant.kind, "imitates": mutant.imitates, "reason": reason}
         if why == "equivalent":
@@ -187,10 +196,9 @@ def main() -> int:
         command = [sys.executable, "-m", "mixbook.campaign"] + ["--sample"] * arguments.sample
         with ThreadPoolExecutor(arguments.jobs) as pool:
             list(pool.map(lambda chapter: subprocess.run([*command, chapter]), chapters))
-    kept = verdicts()
     for chapter in chapters:
-        cells = code_cells(chapter)
-        if any(key(mutant, cells) not in kept for mutant in mutants[chapter]):
+        kept = verdicts(chapter)
+        if any((mutant.cell, mutant.source) not in kept for mutant in mutants[chapter]):
             print(f"{chapter}: not finished; see above", file=sys.stderr)
             return 2
     return report(mutants, store=not arguments.sample)

@@ -151,15 +151,14 @@ def parts(outputs: Sequence[Mapping]) -> dict[str, Part]:
     dict
         From names such as ``"table, row 2 (sigma), column sd"`` to parts.
     """
-    joined: list[Mapping] = []
-    for output in outputs:  # a stream may arrive in pieces
-        last = joined[-1] if joined else {}
-        if output["output_type"] == "stream" and last.get("name") == output["name"]:
-            joined[-1] = {**last, "text": last["text"] + output["text"]}
-        else:
-            joined.append(output)
+    streams: dict[str, str] = {}  # each may arrive in pieces, with other outputs between them
+    for output in outputs:
+        if output["output_type"] == "stream":
+            streams[output["name"]] = streams.get(output["name"], "") + output["text"]
+    others = [output for output in outputs if output["output_type"] != "stream"]
+    joined = [{"output_type": "stream", "name": name, "text": streams[name]} for name in streams]
     found: dict[str, Part] = {}
-    for output in joined:
+    for output in [*joined, *others]:
         for name, part in _output_parts(output):
             free, number = name, 2
             while free in found:

@@ -1,5 +1,6 @@
 """The judge of the mutants: what it calls killed, and what it lets live."""
 
+import json
 import os
 
 import nbformat
@@ -82,18 +83,36 @@ def test_the_summary_counts_controls_and_survivors_apart(monkeypatch):
             ("control", "equivalent: why"),
         )
     ]
-    monkeypatch.setattr(campaign, "code_cells", lambda chapter: [])
-    monkeypatch.setattr(
-        campaign,
-        "verdicts",
-        lambda: {
-            campaign.key(mutant, []): {"noticed": "claim: cell 0" * ("killed" in mutant.source)}
-            for mutant in mutants
-        },
-    )
+    kept = {(0, mutant.source): "claim: cell 0" * ("killed" in mutant.source) for mutant in mutants}
+    monkeypatch.setattr(campaign, "verdicts", lambda chapter: kept)
     result = campaign.summary("chapter", mutants)
     assert result["check"] == {"killed": 2, "tried": 4}
     assert result["noticed"] == {"claim": 2}
     assert [entry["reason"] for entry in result["survivors"]] == ["", "why"]
     assert [entry["noticed"] for entry in result["equivalents"]] == [""]
     assert score(result) == 0.5
+
+
+def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_path):
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
+    answers = {"noticed": "difference: cell 1: 2 for 1", "alive": "", "crash": "crash: status 1"}
+    lines = [
+        {
+            "digest": campaign.digest(cells, answer),
+            "noticed": answer,
+            "chapter": "chapter",
+            "cell": 0,
+            "source": source,
+        }
+        for source, answer in answers.items()
+    ]
+    monkeypatch.setattr(campaign, "VERDICTS", tmp_path / "verdicts")
+    monkeypatch.setattr(campaign, "code_cells", lambda chapter: cells)
+    assert campaign.verdicts("chapter") == {}
+    campaign.VERDICTS.write_text("\n".join(map(json.dumps, lines)))
+    assert campaign.verdicts("chapter") == {(0, name): answers[name] for name in answers}
+    assert campaign.verdicts("another") == {}
+    cells[2].source += " # changed"
+    assert campaign.verdicts("chapter") == {(0, "noticed"): answers["noticed"]}
+    cells[1].outputs = [nbformat.v4.new_output("stream", text="four")]
+    assert campaign.verdicts("chapter") == {}

@@ -68,7 +68,9 @@ def test_a_table_that_differs_is_noticed(new):
 
 
 def test_text_is_compared_and_streams_are_joined():
-    assert differences([stream("a 1\nb 2\n")], [stream("a 1\n"), stream("b 2\n")], {}) == []
+    picture = table(name=["slope"], mean=[3.0])
+    pieces = [stream("a 1\n"), picture, stream("b 2\n")]
+    assert differences([stream("a 1\nb 2\n"), picture], pieces, {}) == []
     assert differences([stream("a 1\n")], [stream("c 1\n")], {})
     assert differences([stream("a 1\n")], [stream("c 2\n")], {"stdout, line 1": VARIES}) == []
     assert differences([stream("a\n")], [], {}) == ["stdout, line 1: is no longer shown"]
