@@ -14,7 +14,7 @@ export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf zip lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
+.PHONY: help book xelatex pdf zip lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
 
 help: ## list the commands
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,9 +29,11 @@ book: .venv/installed ## build the site from the stored notebooks into _build/ht
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet .
 	@echo "The book is built: open _build/html/index.html in a browser."
 
-pdf: book ## make the book a PDF, by XeLaTeX, which the next make book offers for download
+xelatex:
 	@command -v xelatex >/dev/null || { echo "xelatex is missing. On Debian or Ubuntu:" \
 		"apt-get install --no-install-recommends $(LATEX)" >&2; exit 1; }
+
+pdf: xelatex book ## make the book a PDF, by XeLaTeX, which the next make book offers for download
 	@rm -rf _build/latex _build/.doctrees _build/pictures
 	@$(PYTHON) _ext/pictures.py
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet --builder latex .
@@ -97,9 +99,10 @@ sweep: .venv/installed ## run all claims under fresh seeds and store each one's 
 tolerances: .venv/installed ## measure by how much the numbers of a chapter may differ, and store it (CHAPTERS=names)
 	$(SWEEP) --samplers $(SAMPLERS) $(CHAPTERS)
 
-bench: .venv/installed ## measure the libraries against their peers
+bench: .venv/installed ## measure the libraries against their peers, and chapter 12's forms against each other
 	$(PYTHON) packages/labelswitch/benchmarks/run.py
 	$(PYTHON) packages/mixscale/benchmarks/run.py
+	$(PYTHON) benchmarks/forms.py
 
 ##@ Keep house
 

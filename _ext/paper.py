@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from claims_ledger import escaped
+from sphinx import addnodes
 
 from mixbook.claims import METADATA_KEY
 from mixbook.compare import tables
@@ -90,6 +91,14 @@ def prepare(app, docname, source):
     source[0] = json.dumps(notebook)
 
 
+def without_empty_page(app, doctree, docname):
+    """Drop the page of the references: LaTeX gathers them at the end, under a title of its own."""
+    if app.builder.format == "latex":
+        for page in list(doctree.findall(addnodes.start_of_file)):
+            if page["docname"] == "bibliography":
+                page.parent.remove(page)
+
+
 def offer(app, config):
     """Put what ``make pdf`` has left on the site."""
     config.html_extra_path = [str(path) for path in Path(app.confdir).glob("_build/latex/*.pdf")]
@@ -98,4 +107,5 @@ def offer(app, config):
 def setup(app):
     app.connect("config-inited", offer, priority=900)
     app.connect("source-read", prepare, priority=600)  # after the tolerances' remarks
+    app.connect("doctree-resolved", without_empty_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,8 @@
 """Run chapters in fresh kernels and store their outputs: ``make execute``.
 
-A chapter is run when its code or a file of ``data/`` that it names changed since its outputs were
-stored, which a digest in the notebook's metadata tells; ``--all`` runs every chapter.
+A chapter is run when its code, a file of ``data/`` or a benchmark's results that it names changed
+since its outputs were stored, which a digest in the notebook's metadata tells; ``--all`` runs every
+chapter.
 """
 
 import argparse
@@ -24,7 +25,7 @@ METADATA = {
 
 
 def digest(notebook: nbformat.NotebookNode) -> str:
-    """Return a digest of the code of a notebook and of the files of ``data/`` that it names.
+    """Return a digest of the code of a notebook and of the stored data and results that it names.
 
     Comments and layout do not count, so that a formatter does not make outputs old.
     """
@@ -33,9 +34,11 @@ def digest(notebook: nbformat.NotebookNode) -> str:
         if cell.cell_type == "code":
             summary.update(ast.unparse(ast.parse(cell.source)).encode() + b"\0")
     code = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    for path in sorted((ROOT / "data").glob("*.csv")):
-        if path.stem in code:
-            summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
+    named = [path for path in sorted((ROOT / "data").glob("*.csv")) if path.stem in code]
+    results = [ROOT / "benchmarks" / "forms.json", *ROOT.glob("packages/*/benchmarks/results.json")]
+    named += [path for path in results if path.relative_to(ROOT).as_posix() in code]
+    for path in named:
+        summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
     return summary.hexdigest()[:16]
 
 

@@ -115,6 +115,7 @@ def score(result: dict) -> float:
 SILENT = {"progressbar", "quiet", "name", "digits", "display", "cores", "mode"}
 SHOWING = {"glue", "watermark", "use_style", "quiet_sampling", "fit_report", "print", "set"}
 STREAMS = {"seed", "rng"}  # another stream is another run, as good as this one
+CONVERSIONS = {"int", "float"}  # NumPy's numbers show and compare as Python's do
 OPPOSITE = {
     ast.Lt: ast.GtE,
     ast.GtE: ast.Lt,
@@ -180,7 +181,7 @@ def replacements(node: ast.expr) -> list[ast.expr]:
         ]
         if len(node.args) > 1:
             made.append(ast.Call(node.func, [*node.args[1::-1], *node.args[2:]], node.keywords))
-        return made + node.args[:1]
+        return made + node.args[:1] * (ast.unparse(node.func) not in CONVERSIONS)
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return [ast.Constant(node.value + max(1, node.value // 2))]
     if isinstance(node, ast.Constant) and type(node.value) is float:
