@@ -158,7 +158,7 @@ def computing(tree: ast.AST) -> Iterator[ast.expr]:
     for child in ast.iter_child_nodes(tree):
         name = ast.unparse(child.func).split(".")[-1] if isinstance(child, ast.Call) else ""
         if name in SHOWING | STREAMS or isinstance(
-            child, ast.Import | ast.ImportFrom | ast.JoinedStr
+            child, ast.Import | ast.ImportFrom | ast.JoinedStr | ast.Raise
         ):
             continue
         if isinstance(child, ast.keyword) and child.arg in SILENT:
