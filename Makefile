@@ -14,7 +14,7 @@ export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book xelatex pdf zip lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
+.PHONY: help book pdf zip lab execute check test lint wheel claims newest posteriordb mutants sweep tolerances bench lock clean
 
 help: ## list the commands
 	@sed -n -e 's/^##@ \(.*\)/\n\1/p' -e 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,7 @@ book: .venv/installed ## build the site from the stored notebooks into _build/ht
 	@.venv/bin/jupyter-book build -W --keep-going -n --quiet .
 	@echo "The book is built: open _build/html/index.html in a browser."
 
+.PHONY: xelatex
 xelatex:
 	@command -v xelatex >/dev/null || { echo "xelatex is missing. On Debian or Ubuntu:" \
 		"apt-get install --no-install-recommends $(LATEX)" >&2; exit 1; }
