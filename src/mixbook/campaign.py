@@ -99,21 +99,29 @@ def in_fork(function: Callable[[], str]) -> str:
     return f"crash: the process ended with status {status}"
 
 
-def digest(cells: list[nbformat.NotebookNode], noticed: str) -> str:
-    """Return the digest of the cells on which a verdict stands: all, if not one cell noticed."""
+def digests(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """Return for each cell the digest of all cells up to it."""
+    summary, found = hashlib.sha256(), []
+    for cell in cells:
+        summary.update(json.dumps(cell).encode() + b"\0")
+        found.append(summary.hexdigest()[:16])
+    return found
+
+
+def rests_on(noticed: str) -> int:
+    """Return the cell up to which a verdict rests: the last one, if not one cell noticed."""
     cell = NOTICING_CELL.match(noticed)
-    text = json.dumps(cells[: int(cell[1]) + 1] if cell else cells)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return int(cell[1]) if cell else -1
 
 
 def verdicts(chapter: str) -> dict[tuple[int, str], str]:
     """Return what noticed the mutants of a chapter, by their cells and sources, as far as known."""
-    cells = code_cells(chapter)
+    current = digests(code_cells(chapter))
     lines = VERDICTS.read_text(encoding="utf-8").splitlines() if VERDICTS.exists() else []
     return {
         (record["cell"], record["source"]): record["noticed"]
         for record in map(json.loads, lines)
-        if record["chapter"] == chapter and record["digest"] == digest(cells, record["noticed"])
+        if record["chapter"] == chapter and record["digest"] == current[rests_on(record["noticed"])]
     }
 
 
@@ -126,6 +134,7 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
         If a cell of the unchanged chapter does not show what is stored.
     """
     cells, kept = code_cells(chapter), verdicts(chapter)
+    stored = digests(cells)
     waiting = [mutant for mutant in mutants if (mutant.cell, mutant.source) not in kept]
     if not waiting:
         return
@@ -136,7 +145,7 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
             start = time.monotonic()
             answer = in_fork(lambda: judge(kernel, cells, number, mutant.source))  # noqa: B023
             seconds = round(time.monotonic() - start)
-            record = {"digest": digest(cells, answer), "noticed": answer, "seconds": seconds}
+            record = {"digest": stored[rests_on(answer)], "noticed": answer, "seconds": seconds}
             with VERDICTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record | mutant._asdict(), ensure_ascii=False) + "\n")
             answer = " ".join(answer.split())[:100] or "SURVIVES"

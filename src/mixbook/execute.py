@@ -35,8 +35,9 @@ def digest(notebook: nbformat.NotebookNode) -> str:
             summary.update(ast.unparse(ast.parse(cell.source)).encode() + b"\0")
     code = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     named = [path for path in sorted((ROOT / "data").glob("*.csv")) if path.stem in code]
-    results = [ROOT / "benchmarks" / "forms.json", *ROOT.glob("packages/*/benchmarks/results.json")]
-    named += [path for path in results if path.relative_to(ROOT).as_posix() in code]
+    for folder in ("benchmarks", "packages/*/benchmarks"):
+        results = sorted(ROOT.glob(f"{folder}/*.json"))
+        named += [path for path in results if path.relative_to(ROOT).as_posix() in code]
     for path in named:
         summary.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
     return summary.hexdigest()[:16]

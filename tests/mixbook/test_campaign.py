@@ -98,7 +98,7 @@ def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_p
     answers = {"noticed": "difference: cell 1: 2 for 1", "alive": "", "crash": "crash: status 1"}
     lines = [
         {
-            "digest": campaign.digest(cells, answer),
+            "digest": campaign.digests(cells)[campaign.rests_on(answer)],
             "noticed": answer,
             "chapter": "chapter",
             "cell": 0,

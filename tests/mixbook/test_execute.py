@@ -23,6 +23,15 @@ def test_the_digest_sees_code_and_data_but_not_layout(tmp_path, monkeypatch):
     assert len({without, with_rows, execute.digest(reads)}) == 3
     assert execute.digest(other) == without_rows
 
+    shows = notebook("read('benchmarks/race.json')")
+    (tmp_path / "benchmarks").mkdir()
+    seen = set()
+    for content in ("{}", "[]"):
+        (tmp_path / "benchmarks" / "race.json").write_text(content)
+        seen.add(execute.digest(shows))
+    assert len(seen) == 2
+    assert execute.digest(other) == without_rows
+
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_chapter_is_stored_only_if_it_runs_cleanly(tmp_path):
