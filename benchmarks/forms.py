@@ -14,6 +14,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 import json
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -151,7 +152,10 @@ def main():
             rate = record["least ESS"] / record["cpu seconds"]
             print(f"{size}, {form}: {rate:.0f} effective draws a CPU second", flush=True)
             records.append(record)
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     machine = {
+        "processor": names[0] if names else platform.processor() or platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
