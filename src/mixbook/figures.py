@@ -156,7 +156,8 @@ def _artists(axes: Axes) -> Iterator[dict]:
         if child in axes.patches:
             corners = child.get_transform().transform_path(child.get_path()).vertices
             corners = axes.transData.inverted().transform(corners)
-            bars.setdefault(to_hex(child.get_facecolor(), keep_alpha=True), []).append(corners)
+            colour = child.get_facecolor() if child.get_fill() else child.get_edgecolor()
+            bars.setdefault(to_hex(colour, keep_alpha=True), []).append(corners)
         elif child in axes.texts:
             x, y = child.get_position()
             if np.isreal(x) and np.isreal(y):
