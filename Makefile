@@ -9,7 +9,7 @@ PDF := mixture-models-that-do-not-work
 LATEX := texlive-xetex texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended \
 	lmodern tex-gyre fonts-freefont-otf
 SEEDS := 20
-SAMPLERS := 4
+SAMPLERS := 8
 export PYTHONHASHSEED := 0
 export OMP_NUM_THREADS := 1
 

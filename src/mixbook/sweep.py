@@ -1,6 +1,6 @@
 """Run the chapters again and again: ``make tolerances`` and ``make sweep``.
 
-``--samplers 4`` runs each chapter with its own data and other samplers' randomness, every second
+``--samplers 8`` runs each chapter with its own data and other samplers' randomness, every second
 time as on an older processor, and writes into the cells by how much the numbers that a reader sees
 may differ from the stored ones. ``--seeds 20`` runs each chapter under 1 to 20 as
 ``MIXBOOK_SEED``, and stores each claim's spread beside its range. Finished runs are kept in
