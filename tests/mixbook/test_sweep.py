@@ -166,3 +166,60 @@ def test_the_table_names_the_seeds_that_fail_and_the_margin(monkeypatch):
         "a": {"runs": 3, "failed": [], "low": 0.4, "high": 0.6, "margin": 5.0}
     }
     assert spread_of_claims("small", [1, 4])["a"]["failed"] == [4]
+
+
+def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
+
+    def path(source, sampler=0):
+        cells = [nbformat.v4.new_code_cell(source)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+        return Run("small", 1, sampler).path
+
+    first = 'claim("small", x, at_most=1, name="a")'
+    assert path(first) == path('claim(f"less than {limit}", x, between=(-1, 2), name="a")')
+    assert path(first) != path('claim("small", y, at_most=1, name="a")')
+    assert path(first) != path('claim("small", x, at_most=limit, name="a")')
+    assert path(first) != path('claim("small", x, at_most=1, name="b")')
+    assert path(first, sampler=1) != path('claim("small", x, at_most=2, name="a")', sampler=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "failed", "limits", "fell"),
+    [
+        (0.5, False, [0.0, 1.0], False),
+        (0.5, False, [0.6, 1.0], True),  # narrowed since
+        (0.5, True, [0.0, 1.0], False),  # widened since
+        (0.5, False, [None, 0.4], True),
+        (0.5, False, [None, None], False),
+        (float("nan"), True, [0.0, 1.0], True),
+        (float("nan"), True, [None, 1.0], True),
+        (0.0, True, [0.0, 1.0], True),  # suspicious
+        (0.0, False, [0.0, 1.0], False),  # a count
+        (0, False, [1.0, 2.0], True),
+        (None, True, [0.0, 1.0], True),
+        (None, False, [1.0, 1.0], False),  # a statement without a number
+    ],
+)
+def test_a_run_is_judged_by_the_limits_of_today(value, failed, limits, fell):
+    run = {
+        "claims": {"a": value} if value is not None else {},
+        "failed": {"a": ""} if failed else {},
+    }
+    assert sweep._fell({"name": "a", "range": limits}, run) == fell
+
+
+def test_a_run_in_which_a_claim_fell_is_made_anew(chapter, monkeypatch):
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(sweep.subprocess, "run", run)
+    for failed, count in [({}, 0), ({"small": "why"}, 1)]:
+        path = Run("small", 1, 0).path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"shown": {}, "claims": {}, "failed": failed}))
+        Run("small", 1, 0).start()
+        assert len(calls) == count
