@@ -7,10 +7,12 @@ A chapter runs once, and at each cell the process forks the mutants of that cell
 before the fault runs twice. The equivalent mutants are the control: they run to the end of their
 chapter in a fork, and where one is killed, the campaign fails. Verdicts are kept in
 ``.mutants.jsonl``, so that a campaign that was interrupted goes on where it stopped. A verdict
-stands for as long as the cells do up to the one that noticed the mutant.
+stands for as long as the code and the tolerances do up to the cell that noticed the mutant; the
+sentences and limits of claims count where a claim did.
 """
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import json
@@ -27,7 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 
-from mixbook.claims import ClaimError
+from mixbook.claims import ClaimError, without_limits
 from mixbook.compare import WITHIN, differences
 from mixbook.execute import ROOT
 from mixbook.kernel import Kernel
@@ -99,29 +101,28 @@ def in_fork(function: Callable[[], str]) -> str:
     return f"crash: the process ended with status {status}"
 
 
-def digests(cells: list[nbformat.NotebookNode]) -> list[str]:
-    """Return for each cell the digest of all cells up to it."""
-    summary, found = hashlib.sha256(), []
-    for cell in cells:
-        summary.update(json.dumps(cell).encode() + b"\0")
-        found.append(summary.hexdigest()[:16])
-    return found
+def rests_on(noticed: str, cells: list[nbformat.NotebookNode]) -> str:
+    """Return the digest of what a verdict rests on: the cells up to the one that noticed, or all.
 
-
-def rests_on(noticed: str) -> int:
-    """Return the cell up to which a verdict rests: the last one, if not one cell noticed."""
+    Their code and tolerances count, and the sentences and limits of claims where a claim noticed.
+    """
     cell = NOTICING_CELL.match(noticed)
-    return int(cell[1]) if cell else -1
+    summary = hashlib.sha256()
+    for each in cells[: int(cell[1]) + 1 if cell else None]:
+        tree = ast.parse(each.source)
+        code = ast.unparse(tree if noticed.startswith("claim") else without_limits(tree))
+        summary.update(json.dumps([code, each.metadata.get(WITHIN)]).encode() + b"\0")
+    return summary.hexdigest()[:16]
 
 
 def verdicts(chapter: str) -> dict[tuple[int, str], str]:
     """Return what noticed the mutants of a chapter, by their cells and sources, as far as known."""
-    current = digests(code_cells(chapter))
+    cells = code_cells(chapter)
     lines = VERDICTS.read_text(encoding="utf-8").splitlines() if VERDICTS.exists() else []
     return {
         (record["cell"], record["source"]): record["noticed"]
         for record in map(json.loads, lines)
-        if record["chapter"] == chapter and record["digest"] == current[rests_on(record["noticed"])]
+        if record["chapter"] == chapter and record["digest"] == rests_on(record["noticed"], cells)
     }
 
 
@@ -134,7 +135,6 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
         If a cell of the unchanged chapter does not show what is stored.
     """
     cells, kept = code_cells(chapter), verdicts(chapter)
-    stored = digests(cells)
     waiting = [mutant for mutant in mutants if (mutant.cell, mutant.source) not in kept]
     if not waiting:
         return
@@ -145,7 +145,8 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
             start = time.monotonic()
             answer = in_fork(lambda: judge(kernel, cells, number, mutant.source))  # noqa: B023
             seconds = round(time.monotonic() - start)
-            record = {"digest": stored[rests_on(answer)], "noticed": answer, "seconds": seconds}
+            digest = rests_on(answer, cells)
+            record = {"digest": digest, "noticed": answer, "seconds": seconds}
             with VERDICTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record | mutant._asdict(), ensure_ascii=False) + "\n")
             answer = " ".join(answer.split())[:100] or "SURVIVES"

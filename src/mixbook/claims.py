@@ -1,5 +1,6 @@
 """Claims: sentences of the book that fail when they stop being true."""
 
+import ast
 import html
 import json
 import math
@@ -158,3 +159,25 @@ def stored_claims(path: Path) -> list[dict]:
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     records = [output.get("metadata", {}).get(METADATA_KEY) for output in outputs]
     return [record for record in records if record]
+
+
+class _WithoutLimits(ast.NodeTransformer):
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "claim":
+            node.args = node.args[1:]
+            node.keywords = [each for each in node.keywords if not _is_limit(each)]
+        return node
+
+
+def _is_limit(keyword: ast.keyword) -> bool:
+    names = {node.id for node in ast.walk(keyword.value) if isinstance(node, ast.Name)}
+    return keyword.arg in {"between", "at_least", "at_most"} and not names
+
+
+def without_limits(tree: ast.Module) -> ast.Module:
+    """Take out of each claim in parsed code its sentence, and the limits written as numbers.
+
+    What a claim measures does not depend on them, so that what was measured outlives their change.
+    """
+    return _WithoutLimits().visit(tree)

@@ -10,7 +10,6 @@ the seeds stand, and are judged by the new limits.
 """
 
 import argparse
-import ast
 import json
 import math
 import os
@@ -27,7 +26,7 @@ from typing import NamedTuple
 import nbformat
 from scipy import stats
 
-from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
+from mixbook.claims import METADATA_KEY, ClaimError, stored_claims, without_limits
 from mixbook.compare import VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
@@ -46,22 +45,6 @@ OLD_PROCESSOR = {
 }
 
 
-class _WithoutLimits(ast.NodeTransformer):
-    """Takes out of each claim its sentence and the limits that are written as numbers."""
-
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "claim":
-            node.args = node.args[1:]
-            node.keywords = [each for each in node.keywords if not _is_limit(each)]
-        return node
-
-
-def _is_limit(keyword: ast.keyword) -> bool:
-    names = {node.id for node in ast.walk(keyword.value) if isinstance(node, ast.Name)}
-    return keyword.arg in {"between", "at_least", "at_most"} and not names
-
-
 class Run(NamedTuple):
     """One run of a chapter; seed and sampler 0 are the book's own."""
 
@@ -77,7 +60,7 @@ class Run(NamedTuple):
         its claims measure under a seed has not.
         """
         notebook = nbformat.read(CHAPTERS / f"{self.chapter}.ipynb", as_version=4)
-        code = digest(notebook, None if self.sampler else _WithoutLimits().visit)
+        code = digest(notebook, None if self.sampler else without_limits)
         return RUNS / self.chapter / code / f"seed-{self.seed}-sampler-{self.sampler}.json"
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ import os
 import nbformat
 import pytest
 
+from mixbook.compare import WITHIN
 from mixbook.mutants import score
 
 pytest.importorskip("resource", reason="the campaign forks, which Windows cannot")
@@ -95,10 +96,16 @@ def test_the_summary_counts_controls_and_survivors_apart(monkeypatch):
 
 def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_path):
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    answers = {"noticed": "difference: cell 1: 2 for 1", "alive": "", "crash": "crash: status 1"}
+    cells[0].source += '\nclaim("it is small", x, at_most=1, name="small")'
+    answers = {
+        "noticed": "difference: cell 1: 2 for 1",
+        "alive": "",
+        "crash": "crash: status 1",
+        "claim": "claim: cell 1: 2 for 1",
+    }
     lines = [
         {
-            "digest": campaign.digests(cells)[campaign.rests_on(answer)],
+            "digest": campaign.rests_on(answer, cells),
             "noticed": answer,
             "chapter": "chapter",
             "cell": 0,
@@ -110,9 +117,17 @@ def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_p
     monkeypatch.setattr(campaign, "code_cells", lambda chapter: cells)
     assert campaign.verdicts("chapter") == {}
     campaign.VERDICTS.write_text("\n".join(map(json.dumps, lines)))
-    assert campaign.verdicts("chapter") == {(0, name): answers[name] for name in answers}
+
+    def stand():
+        found = campaign.verdicts("chapter")
+        assert all(found[0, name] == answers[name] for _, name in found)
+        return {name for _, name in found}
+
+    assert stand() == set(answers)
     assert campaign.verdicts("another") == {}
-    cells[2].source += " # changed"
-    assert campaign.verdicts("chapter") == {(0, "noticed"): answers["noticed"]}
-    cells[1].outputs = [nbformat.v4.new_output("stream", text="four")]
-    assert campaign.verdicts("chapter") == {}
+    cells[0].source = cells[0].source.replace("at_most=1", "at_most=2")
+    assert stand() == {"noticed", "alive", "crash"}
+    cells[2].source += "\nprint('changed')"
+    assert stand() == {"noticed"}
+    cells[1].metadata[WITHIN] = {"stdout, line 1": [1.0]}
+    assert stand() == set()
