@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 FIGURE = f"""<figure><img src="{PICTURE}" alt="A picture of one point, which says nothing at all">
 <figcaption>A point.</figcaption></figure>"""
-LIGHT, NIGHT = "accessibility in light", "accessibility in dark"
+LIGHT, NIGHT = "colours in light", "colours in dark"
 ALT = "images without caption or alt text"
 CODE = """<div class="highlight"><pre><span class="k">for</span> <span class="n">i</span>
 <span class="o">==</span> <span class="n">word</span></pre></div>"""
@@ -61,8 +61,20 @@ FAULTS = [
         "widewide",
     ),
     ("<p style='color: #888'>grey</p>", LIGHT, "grey"),
-    ("<button id='silent'></button>", LIGHT, "silent"),
-    ("<button id='silent'></button>", NIGHT, "silent"),
+    ("<button id='silent'></button>", "accessibility", "silent"),
+    (
+        "<p>A sentence that goes on for long before it comes to what is "
+        "<a href='#' style='color: #222; text-decoration: none'>a hidden link</a></p>",
+        LIGHT,
+        "hidden link",
+    ),
+    (
+        f"<style>{DARK} {{ td.last {{ color: #555 }} }}</style>"
+        f"<table>{'<tr><td>A cell like others</td></tr>' * 9}"
+        "<tr><td class='last'>The last</td></tr></table>",
+        NIGHT,
+        "The last",
+    ),
     (f"<style>{DARK} {{ #dim {{ color: #555 }} }}</style><p id='dim'>twilight</p>", NIGHT, "dim"),
     (
         f"<style>{DARK} {{ #deep p {{ color: #555 }} }}</style>"
