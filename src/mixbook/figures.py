@@ -16,6 +16,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 # Okabe and Ito's palette, ordered so that neighbours also differ in grey.
 COLOURS = {
@@ -184,7 +185,8 @@ def _texts(axes: Axes) -> Iterator[str]:
     for axis in (axes.xaxis, axes.yaxis):
         yield axis.get_label_text()
         ticks = [tick.get_text() for tick in axis.get_ticklabels()]
-        if any(not _is_number(tick) for tick in ticks):  # names of categories
+        written = isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter)
+        if written or any(not _is_number(tick) for tick in ticks):  # names of categories
             yield from ticks
     yield from (text.get_text() for text in axes.texts)
     if axes.get_legend():
@@ -207,11 +209,11 @@ def fingerprint(figure: Figure) -> dict:
     Returns
     -------
     dict
-        ``texts`` of the figure, and for each of its ``axes`` the ``texts`` (title, labels, names of
-        categories, legend with colours), ``scales``, ``limits`` and ``artists``. An artist has a
-        ``kind``, a ``text`` (its colours) and ``numbers``: for each coordinate its `statistics`,
-        and the correlation between two coordinates. Bars and other patches of one colour count as
-        one artist. Numbers have five significant digits.
+        ``texts`` of the figure, and for each of its ``axes`` the ``texts`` (title, labels, ticks
+        that are written or name categories, legend with colours), ``scales``, ``limits`` and
+        ``artists``. An artist has a ``kind``, a ``text`` (its colours) and ``numbers``: for each
+        coordinate its `statistics`, and the correlation between two coordinates. Bars and other
+        patches of one colour count as one artist. Numbers have five significant digits.
 
     Examples
     --------

@@ -107,7 +107,8 @@ def draw(**changes):
     given = {"x": np.arange(5.0), "y": np.array([0, 2, 1, 4, 3.0]), "bars": [1.0, 2.0]}
     given |= {"colour": "#0072B2", "title": "draws", "label": "steep", "scale": "linear"}
     given |= {"points": [1.0, 3.0, 2.0, 5.0], "category": "sigma", "band": [1.0, 2.0, 1.5]}
-    given |= {"image": [[0.0, 1.0], [2.0, 3.0]], "rings": ["red", "blue"]} | changes
+    given |= {"image": [[0.0, 1.0], [2.0, 3.0]], "rings": ["red", "blue"]}
+    given |= {"ticks": ["9", "20"]} | changes
     figure, (left, middle, right) = plt.subplots(1, 3)
     left.plot(given["x"], given["y"], color=given["colour"], label=given["label"])
     left.scatter(range(4), given["points"], c=["red", "red", "blue", "blue"])
@@ -116,6 +117,7 @@ def draw(**changes):
     middle.bar(["slope", given["category"]], given["bars"])
     middle.fill_between(range(3), 0, given["band"])
     right.imshow(given["image"])
+    right.set(xticks=[0, 1], xticklabels=given["ticks"])
     right.text(0.5, 0.5, given["label"])
     for place, colour in enumerate(given["rings"]):
         right.add_patch(plt.Circle((place, 1), 0.5, fill=False, edgecolor=colour))
@@ -146,6 +148,7 @@ def drawn():
         {"image": [[0.0, 1.0], [2.0, 4.0]]},
         {"band": [1.0, 2.0, 1.0]},
         {"rings": ["blue", "red"]},
+        {"ticks": ["9", "30"]},
         {"y": np.array([0, np.nan, 1, 4, 3.0])},
     ],
     ids=lambda change: next(iter(change)),
