@@ -61,10 +61,16 @@ check: lint ## look at style, units, stored notebooks and their numbers: the qui
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not long and not slow"
 
 test: lint book ## run everything that guards the project
+	@$(MAKE) -j2 -k --no-print-directory units notebooks  # side by side: each leaves a core idle
+	$(MUTANTS) --sample
+
+.PHONY: units notebooks
+units:
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(WHEEL) --python $(PYTHON) --lock requirements.txt
+
+notebooks:
 	$(NBVAL) --nbval chapters
-	$(MUTANTS) --sample
 
 lint: .venv/installed ## check style with ruff
 	@$(PYTHON) -m ruff check .
