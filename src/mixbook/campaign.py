@@ -7,8 +7,8 @@ A chapter runs once, and at each cell the process forks the mutants of that cell
 before the fault runs twice. The equivalent mutants are the control: they run to the end of their
 chapter in a fork, and where one is killed, the campaign fails. Verdicts are kept in
 ``.mutants.jsonl``, so that a campaign that was interrupted goes on where it stopped. A verdict
-stands for as long as the code and the tolerances do up to the cell that noticed the mutant; the
-sentences and limits of claims count where a claim did.
+stands for as long as what it rests on: the code up to the cell that noticed the mutant, and the
+tolerances or claims of that cell.
 """
 
 import argparse
@@ -104,14 +104,20 @@ def in_fork(function: Callable[[], str]) -> str:
 def rests_on(noticed: str, cells: list[nbformat.NotebookNode]) -> str:
     """Return the digest of what a verdict rests on: the cells up to the one that noticed, or all.
 
-    Their code and tolerances count, and the sentences and limits of claims where a claim noticed.
+    Their code counts. So do the tolerances of the cell that noticed where it was a difference, and
+    the sentences and limits of its claims where one of them fell: stricter ones in earlier cells
+    could only have noticed earlier. Where nothing noticed, the tolerances of all cells count.
     """
     cell = NOTICING_CELL.match(noticed)
+    last = int(cell[1]) if cell else len(cells) - 1
     summary = hashlib.sha256()
-    for each in cells[: int(cell[1]) + 1 if cell else None]:
+    for number, each in enumerate(cells[: last + 1]):
         tree = ast.parse(each.source)
-        code = ast.unparse(tree if noticed.startswith("claim") else without_limits(tree))
-        summary.update(json.dumps([code, each.metadata.get(WITHIN)]).encode() + b"\0")
+        if not (noticed.startswith("claim") and number == last):
+            tree = without_limits(tree)
+        of_this_cell = noticed.startswith("difference") and number == last
+        within = each.metadata.get(WITHIN) if of_this_cell or not noticed else None
+        summary.update(json.dumps([ast.unparse(tree), within]).encode() + b"\0")
     return summary.hexdigest()[:16]
 
 

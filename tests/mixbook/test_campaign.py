@@ -96,7 +96,8 @@ def test_the_summary_counts_controls_and_survivors_apart(monkeypatch):
 
 def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_path):
     cells = [nbformat.v4.new_code_cell(source) for source in CELLS]
-    cells[0].source += '\nclaim("it is small", x, at_most=1, name="small")'
+    for cell, limit in ((0, 1), (1, 3)):
+        cells[cell].source += f'\nclaim("it is small", x, at_most={limit}, name="small")'
     answers = {
         "noticed": "difference: cell 1: 2 for 1",
         "alive": "",
@@ -126,8 +127,12 @@ def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_p
     assert stand() == set(answers)
     assert campaign.verdicts("another") == {}
     cells[0].source = cells[0].source.replace("at_most=1", "at_most=2")
-    assert stand() == {"noticed", "alive", "crash"}
-    cells[2].source += "\nprint('changed')"
-    assert stand() == {"noticed"}
+    assert stand() == set(answers)  # a claim of an earlier cell
+    cells[0].metadata[WITHIN] = {"stdout, line 1": [1.0]}
+    assert stand() == set(answers) - {"alive"}
+    cells[1].source = cells[1].source.replace("at_most=3", "at_most=2")
+    assert stand() == {"noticed", "crash"}
     cells[1].metadata[WITHIN] = {"stdout, line 1": [1.0]}
+    assert stand() == {"crash"}
+    cells[2].source += "\nprint('changed')"
     assert stand() == set()
