@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 FIGURE = f"""<figure><img src="{PICTURE}" alt="A picture of one point, which says nothing at all">
 <figcaption>A point.</figcaption></figure>"""
-LIGHT, NIGHT = "colours in light", "colours in dark"
+LIGHT, NIGHT = "accessibility in light", "accessibility in dark"
 ALT = "images without caption or alt text"
 CODE = """<div class="highlight"><pre><span class="k">for</span> <span class="n">i</span>
 <span class="o">==</span> <span class="n">word</span></pre></div>"""
@@ -61,7 +61,13 @@ FAULTS = [
         "widewide",
     ),
     ("<p style='color: #888'>grey</p>", LIGHT, "grey"),
-    ("<button id='silent'></button>", "accessibility", "silent"),
+    ("<button id='silent'></button>", LIGHT, "silent"),
+    ("<button id='silent'></button>", NIGHT, "silent"),
+    (
+        f"<style>{DARK} {{ #day {{ display: none }} }}</style><button id='day'></button>",
+        LIGHT,
+        "day",
+    ),
     (
         "<p>A sentence that goes on for long before it comes to what is "
         "<a href='#' style='color: #222; text-decoration: none'>a hidden link</a></p>",
@@ -74,6 +80,12 @@ FAULTS = [
         "<tr><td class='last'>The last</td></tr></table>",
         NIGHT,
         "The last",
+    ),
+    (  # three longer ones look the same in the dark
+        "<style>@media (prefers-color-scheme: light) { #faint { color: #bbb } }</style>"
+        f"<ol>{'<li>A line that is longer</li>' * 3}<li id='faint'>A faint line</li></ol>",
+        LIGHT,
+        "faint",
     ),
     (f"<style>{DARK} {{ #dim {{ color: #555 }} }}</style><p id='dim'>twilight</p>", NIGHT, "dim"),
     (

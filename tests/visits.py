@@ -15,8 +15,7 @@ ASPECTS = (
     "formulas in error or not typeset",
     "images without caption or alt text",
     "code that needs sideways scrolling",
-    "accessibility",
-    *(f"colours in {scheme}" for scheme in ("light", "dark")),
+    *(f"accessibility in {scheme}" for scheme in ("light", "dark")),
     "fit on a phone",
 )
 
@@ -51,10 +50,11 @@ SETTLED = """scheme => {
     const moving = document.getAnimations().filter(a => a.playState === "running");
     return brightness > 128 === (scheme === "light") && moving.length === 0;
 }"""
-COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # the rules of axe that depend on colours
 # axe compares the colours of each element that holds text, thousands on a page, in some hundred
-# looks. Of those that look the same in the same surroundings, the three longest stay visible: axe
-# passes over what is hidden. (It does not judge signs and single characters.)
+# looks. Of those that look the same in the same surroundings, the three longest stay visible for
+# the rules on colours: axe passes over what is hidden. (It does not judge signs and single
+# characters.)
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 THREE_OF_A_LOOK = """() => {
     const looks = new Map();
     for (const leaf of document.querySelectorAll("body *:not(:has(*))")) {
@@ -72,9 +72,16 @@ THREE_OF_A_LOOK = """() => {
     for (const leaves of looks.values()) {
         const length = ({ textContent: text }) => /[\\p{L}\\p{N}]/u.test(text) ? text.length : 0;
         leaves.sort((a, b) => length(b) - length(a));
-        leaves.slice(3).forEach(leaf => { leaf.style.visibility = "hidden"; });
+        for (const leaf of leaves.slice(3)) {
+            leaf.style.visibility = "hidden";
+            leaf.dataset.hidden = "";
+        }
     }
 }"""
+SHOWN_AGAIN = """() => document.querySelectorAll("[data-hidden]").forEach(leaf => {
+    leaf.style.visibility = "";
+    delete leaf.dataset.hidden;
+})"""
 
 
 def visit(browser: Browser, url: str) -> dict[str, list[str]]:
@@ -103,10 +110,7 @@ def visit(browser: Browser, url: str) -> dict[str, list[str]]:
         if scheme == "dark":  # what follows includes the requests of axe, which reads style sheets
             page.wait_for_load_state("networkidle")
             found["external requests"], found["errors"] = list(external), list(errors)
-            others = {rule: {"enabled": False} for rule in COLOUR_RULES}
-            found["accessibility"] = accessibility(page, rules=others)
-            page.evaluate(THREE_OF_A_LOOK)
-        found[f"colours in {scheme}"] = accessibility(page, runOnly=COLOUR_RULES)
+        found[f"accessibility in {scheme}"] = accessibility(page)
     context.close()
     return found
 
@@ -132,16 +136,26 @@ def listen(page: Page, url: str, external: list[str], errors: list[str]) -> None
     page.on("response", lambda r: errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
 
 
-def accessibility(page: Page, **options: object) -> list[str]:
+def accessibility(page: Page) -> list[str]:
     """Return what axe finds on a page as it is now, but for the rules that the theme breaks."""
-    found = Axe().run(page, options={"resultTypes": ["violations"], **options})
-    rules = found.response["violations"]
+    others = {rule: {"enabled": False} for rule in COLOUR_RULES}
+    rules = violations(page, rules=others)
+    page.evaluate(THREE_OF_A_LOOK)
+    rules += violations(page, runOnly=COLOUR_RULES)
+    page.evaluate(SHOWN_AGAIN)
     return [
         f"{rule['id']} ({rule['help']}): {node['html'][:160]}: {node['failureSummary']}"
         for rule in rules
         if rule["id"] not in THEME_RULES
         for node in rule["nodes"]
     ]
+
+
+def violations(page: Page, **options: object) -> list[dict]:
+    """Return the rules of axe that a page breaks, of those that the options leave."""
+    return (
+        Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    )
 
 
 def drawn(page: Page, figure: str, stroke: str, theme: str, width: int) -> tuple[dict, float]:
