@@ -61,9 +61,10 @@ check: lint ## look at style, units, stored notebooks and their numbers: the qui
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not long and not slow"
 
 test: lint book ## run everything that guards the project
-	@$(MAKE) -j2 -k --no-print-directory units notebooks  # side by side: each leaves a core idle
+	@$(MAKE) -j2 -k --no-print-directory units notebooks
 	$(MUTANTS) --sample
 
+# Side by side, since each leaves a core idle.
 .PHONY: units notebooks
 units:
 	$(PYTHON) -m pytest -n 2 --dist worksteal

@@ -12,7 +12,6 @@ tolerances or claims of that cell.
 """
 
 import argparse
-import ast
 import contextlib
 import hashlib
 import json
@@ -29,9 +28,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 
-from mixbook.claims import ClaimError, without_limits
+from mixbook.claims import ClaimError
 from mixbook.compare import WITHIN, differences
-from mixbook.execute import ROOT
+from mixbook.execute import ROOT, bare
 from mixbook.kernel import Kernel
 from mixbook.mutants import (
     GOAL,
@@ -112,12 +111,10 @@ def rests_on(noticed: str, cells: list[nbformat.NotebookNode]) -> str:
     last = int(cell[1]) if cell else len(cells) - 1
     summary = hashlib.sha256()
     for number, each in enumerate(cells[: last + 1]):
-        tree = ast.parse(each.source)
-        if not (noticed.startswith("claim") and number == last):
-            tree = without_limits(tree)
-        of_this_cell = noticed.startswith("difference") and number == last
-        within = each.metadata.get(WITHIN) if of_this_cell or not noticed else None
-        summary.update(json.dumps([ast.unparse(tree), within]).encode() + b"\0")
+        code = bare(each.source, limits=noticed.startswith("claim") and number == last)
+        compared = not noticed or (noticed.startswith("difference") and number == last)
+        within = each.metadata.get(WITHIN) if compared else None
+        summary.update(json.dumps([code, within]).encode() + b"\0")
     return summary.hexdigest()[:16]
 
 

@@ -7,16 +7,18 @@ chapter.
 
 import argparse
 import ast
+import functools
 import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from mixbook.claims import without_limits
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = {
@@ -25,19 +27,23 @@ METADATA = {
 }
 
 
-def digest(
-    notebook: nbformat.NotebookNode, change: Callable[[ast.Module], ast.AST] | None = None
-) -> str:
+@functools.cache
+def bare(source: str, limits: bool = True) -> str:
+    """Return the code of a cell without comments and layout, and without limits of its claims."""
+    tree = ast.parse(source)
+    return ast.unparse(tree if limits else without_limits(tree))
+
+
+def digest(notebook: nbformat.NotebookNode, limits: bool = True) -> str:
     """Return a digest of the code of a notebook and of the stored data and results that it names.
 
-    Comments and layout do not count, so that a formatter does not make outputs old; nor does what
-    `change` takes out of the parsed code of a cell.
+    Comments and layout do not count, so that a formatter does not make outputs old; nor do, where
+    `limits` is false, the sentences and limits of claims.
     """
     summary = hashlib.sha256()
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            tree = ast.parse(cell.source)
-            summary.update(ast.unparse(change(tree) if change else tree).encode() + b"\0")
+            summary.update(bare(cell.source, limits).encode() + b"\0")
     code = "".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     named = [path for path in sorted((ROOT / "data").glob("*.csv")) if path.stem in code]
     for folder in ("benchmarks", "packages/*/benchmarks"):

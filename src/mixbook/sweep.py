@@ -26,7 +26,7 @@ from typing import NamedTuple
 import nbformat
 from scipy import stats
 
-from mixbook.claims import METADATA_KEY, ClaimError, stored_claims, without_limits
+from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
 from mixbook.compare import VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
@@ -60,7 +60,7 @@ class Run(NamedTuple):
         its claims measure under a seed has not.
         """
         notebook = nbformat.read(CHAPTERS / f"{self.chapter}.ipynb", as_version=4)
-        code = digest(notebook, None if self.sampler else without_limits)
+        code = digest(notebook, limits=bool(self.sampler))
         return RUNS / self.chapter / code / f"seed-{self.seed}-sampler-{self.sampler}.json"
 
     def start(self) -> None:
