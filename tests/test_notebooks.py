@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from mixbook.claims import stored_claims
+from mixbook.claims import careless, repeated, stored_claims
 from mixbook.compare import VARIES, WITHIN, parts
 from mixbook.execute import METADATA, is_current
 from mixbook.figures import FINGERPRINT
@@ -110,6 +110,14 @@ def test_no_number_is_glued_without_a_claim():
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "code":
                 assert not re.search(r"\bglue\(", cell.source), path.name
+
+
+def test_claims_are_written_with_care():
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        sources = [cell.source for cell in cells if cell.cell_type == "code"]
+        assert [fault for source in sources for fault in careless(source)] == [], path.name
+        assert repeated(sources) == [], f"{path.name}: two claims measure the same"
 
 
 def healthy() -> nbformat.NotebookNode:

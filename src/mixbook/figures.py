@@ -18,6 +18,8 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+from mixbook.models import watch_models
+
 # Okabe and Ito's palette, ordered so that neighbours also differ in grey.
 COLOURS = {
     "blue": "#0072B2",
@@ -35,7 +37,8 @@ FINGERPRINT = "application/vnd.mixbook.figure+json"  # the type of the record in
 def use_style() -> None:
     """Set matplotlib and seaborn to the book's style for the rest of the notebook.
 
-    In a notebook, each figure that is shown also leaves a record of what it draws.
+    In a notebook, each figure that is shown also leaves a record of what it draws, and each cell
+    one of the models that it builds.
     """
     sns.set_theme(
         context="notebook",
@@ -62,6 +65,7 @@ def use_style() -> None:
     if get_ipython() is not None:
         formatter = get_ipython().display_formatter.mimebundle_formatter
         formatter.for_type(Figure, lambda figure, **_: {FINGERPRINT: fingerprint(figure)})
+    watch_models()
 
 
 def statistics(values: np.ndarray) -> list[float]:

@@ -45,6 +45,14 @@ def run(source: str, cell: int = 0) -> str:
         ("import os; os._exit(1)", "crash"),
         ("import sys; print(1, file=sys.stderr)", "difference: cell 0"),
         ("1 + 1", "difference: cell 0"),
+        (
+            "value = 2\nclaim('all', min(2, 3), at_most=9, name='all')",
+            "form: cell 0: an upper limit",
+        ),
+        (
+            "from mixbook import claim\nclaim('it', value, at_most=9, name='it')",
+            "form: cell 0: value",
+        ),
     ],
 )
 def test_the_first_cell_that_notices_is_named(source, noticed):
