@@ -1,6 +1,6 @@
 """Say below each table of sampled numbers by how much another run may differ from it.
 
-What figures leave for the tests is taken out of the pages.
+What figures and models leave for the tests is taken out of the pages.
 """
 
 import html
@@ -10,6 +10,7 @@ import re
 
 from mixbook.compare import VARIES, WITHIN
 from mixbook.figures import FINGERPRINT
+from mixbook.models import RECORD
 
 
 def remark(within: dict) -> str:
@@ -40,8 +41,11 @@ def add_remarks(app, docname, source):
         return
     notebook = json.loads(source[0])
     for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
         line = remark(cell["metadata"].get(WITHIN, {}))
-        for output in cell.get("outputs", []):
+        cell["outputs"] = [each for each in cell["outputs"] if RECORD not in each.get("data", {})]
+        for output in cell["outputs"]:
             data = output.get("data", {})
             data.pop(FINGERPRINT, None)
             text = "".join(data.get("text/html", ""))
