@@ -140,8 +140,8 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
         quantile of Student's t (`FALSE_ALARMS`), and one unit of the last of five digits. A number
         in a table that did not move gets the least of its column, and no statistic of an artist's
         coordinate gets less than their median. A number below 10 that did not move, in a row of a
-        table or in a line where another did, may be a rounded one: it gets `ROUNDED` of its size.
-        What did not move elsewhere is exact.
+        table or in a line where another did, may be a rounded one: it gets `ROUNDED` of its size,
+        unless its column is called truth. What did not move elsewhere is exact.
     """
     factor = math.sqrt(2) * stats.t.isf(FALSE_ALARMS / 2, df=len(runs))
     found: dict[str, list | str] = {}
@@ -185,7 +185,8 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
                 unit = 10 ** (math.floor(math.log10(abs(number))) - 4) if number else 0
                 limits.append(float(f"{factor * value + unit:.2g}"))
             else:  # r-hat, say, as it stands: 1.00
-                limits.append(ROUNDED * abs(number) if beside and abs(number) < 10 else 0.0)
+                is_rounded = beside and abs(number) < 10 and not name.endswith("column truth")
+                limits.append(ROUNDED * abs(number) if is_rounded else 0.0)
         if any(limits):
             found[name] = limits
     extra = {name for run in runs for name in run} - set(stored)

@@ -43,12 +43,14 @@ def test_a_rounded_number_beside_one_that_moved_has_room_for_its_last_digit():
     stored = {names[0]: Part("# chains, r-hat #, ESS #", [4.0, 1.0, 900.0])}
     stored |= {names[1]: Part("#", [1.0]), names[2]: Part("#", [1.0])}
     stored |= {"table, row 1, column mean": Part("#", [2.0])}
+    stored |= {"table, row 1, column truth": Part("#", [3.0])}
     run = stored | {names[0]: Part("# chains, r-hat #, ESS #", [4.0, 1.0, 800.0])}
     run |= {"table, row 1, column mean": Part("#", [2.1])}
     found = tolerances(stored, [run])
     assert found[names[0]][:2] == [0.04, 0.01]
     assert found[names[1]] == [0.01]
     assert names[2] not in found  # nothing moves in its row
+    assert "table, row 1, column truth" not in found  # no estimate
 
 
 def test_a_number_among_words_stands_alone():
