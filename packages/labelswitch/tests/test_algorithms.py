@@ -683,9 +683,10 @@ def test_bad_input_names_the_argument_and_the_remedy(call, error, message):
 # Confidence, streams, and input that once hung or passed in silence -----------------------
 
 
+@pytest.mark.parametrize("margin", [0, 1, 9], ids=["overlapping", "close", "separated"])
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_the_gap_is_that_of_the_second_best_permutation(size):
-    cost = np.random.default_rng(size).normal(size=(30, size, size))
+def test_the_gap_is_that_of_the_second_best_permutation(size, margin):
+    cost = np.random.default_rng(size).normal(size=(30, size, size)) - margin * np.eye(size)
     _, totals, gaps = kernels.assign(cost, np.tile(np.arange(size), (30, 1)))
     choices = np.array(list(all_permutations(range(size))))
     every = np.sort(cost[:, choices, np.arange(size)].sum(axis=2), axis=1)

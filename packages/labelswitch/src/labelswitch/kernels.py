@@ -144,9 +144,18 @@ def _gap(cost, permutation, step, workspace):
         for i in range(size):
             step[j, i] = cost[row, i] - u[row] - v[i]
     best = np.inf
+    first = second = third = np.inf  # the three least of the cheapest steps away from each label
     for j in range(size):
-        for i in range(j):
-            best = min(best, step[j, i] + step[i, j])
+        away = np.inf
+        for i in range(size):
+            if i != j:
+                away = min(away, step[j, i])
+                best = min(best, step[j, i] + step[i, j])
+        third = min(third, max(second, away))
+        second = min(second, max(first, away))
+        first = min(first, away)
+    if first + second + third >= best:  # what a longer cycle costs at least
+        return max(best, 0.0)
     for k in range(size):
         for j in range(size):
             to_k = step[j, k]
