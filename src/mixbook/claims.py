@@ -260,6 +260,10 @@ def careless(source: str) -> list[str]:
                 for extreme, above in (("max", ast.Gt | ast.GtE), ("min", ast.Lt | ast.LtE))
             ):
                 found.append(f"one of several is enough: {ast.unparse(node)}")
+            if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
+                found.append(f"one of several is enough: {ast.unparse(node)}")
+        if isinstance(call.args[1], ast.Constant):
+            found.append(f"nothing is measured: {ast.unparse(call)}")
     for loop in ast.walk(tree):
         if isinstance(loop, ast.For):
             names = [node for node in ast.walk(loop) if isinstance(node, ast.Name)]

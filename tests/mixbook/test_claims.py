@@ -151,6 +151,8 @@ def test_two_claims_of_a_cell_do_not_read_one_number(monkeypatch):
         ),
         ("claim('all', max(counts) > 50, name='all')", "is enough: max(counts) > 50"),
         ("claim('all', errors.min() <= 1, name='all')", "is enough: errors.min() <= 1"),
+        ("claim('both', a.any() or b.any(), name='b')", "is enough: a.any() or b.any()"),
+        ("claim('true', True, name='t')", "is measured: claim('true', True, name='t')"),
         ("claim('same', gap(a['x'], a['x']), at_most=1, name='s')", "gap(a['x'], a['x'])"),
         ("claim('same', abs(a[0] - a[0]), at_most=1, name='s')", "itself: a[0] - a[0]"),
         ("claim('same', a == a, name='s')", "itself: a == a"),
