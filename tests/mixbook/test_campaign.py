@@ -62,7 +62,9 @@ def test_the_first_cell_that_notices_is_named(source, noticed):
 
 
 def test_a_failed_claim_is_told_from_other_exceptions():
-    assert run("claim('two is two', 9, between=(1, 3), name='two')", cell=2).startswith("claim")
+    assert run("claim('two is two', value + 7, between=(1, 3), name='two')", cell=2).startswith(
+        "claim"
+    )
 
 
 def test_a_cell_that_hangs_is_killed(monkeypatch):
