@@ -19,7 +19,7 @@ _EXTREMES = {  # the words by which a sentence says that it is about one
     "max": re.compile(r"\b(largest|larger|highest|higher|longest|worst|up to)\b"),
     "min": re.compile(r"\b(smallest|smaller|lowest|lower|shortest|fewest)\b"),
 }
-_measured: dict[tuple[int, float], str] = {}  # the claim that measured a number, in each cell's run
+_measured: dict[float, str] = {}  # the claim that measured a number, in the cell that runs
 
 
 class ClaimError(AssertionError):
@@ -46,6 +46,11 @@ class _Verdict:
             f'<span class="claim-measured">Measured: <b>{self.measured}</b>; '
             f"accepted: {html.escape(self.accepted)}.</span></div>"
         )
+
+
+def _forget(_: object) -> None:
+    """Start anew after a cell: nbval gives all of them one number."""
+    _measured.clear()
 
 
 def _text(number: float) -> str:
@@ -157,7 +162,8 @@ def claim(
         )
     shell = get_ipython()
     if shell is not None and abs(number) > 1e-9 and abs(number - round(number, 5)) > 1e-12:
-        first = _measured.setdefault((shell.execution_count, number), name)
+        shell.events.register("post_run_cell", _forget)  # once, however often
+        first = _measured.setdefault(number, name)
         if first not in (name, same_as):
             raise ClaimError(
                 f"{statement}: measured {number:.6g}, to the last digit what claim {first!r} of "
