@@ -8,6 +8,9 @@ from mixbook.compare import parts
 from mixbook.kernel import Kernel
 from mixbook.models import RECORD, log_densities
 
+pytest.importorskip("resource", reason="the campaign forks, which Windows cannot")
+from mixbook.campaign import in_fork
+
 CELL = """
 import pymc as pm
 with pm.Model() as model:
@@ -44,7 +47,7 @@ def test_what_is_random_is_left_out():
     assert list(log_densities(model)) == ["shift"]
 
 
-def test_a_cell_leaves_a_record_of_the_models_that_it_builds():
+def check_records() -> str:
     kernel = Kernel()
 
     def records(source):
@@ -71,6 +74,11 @@ def test_a_cell_leaves_a_record_of_the_models_that_it_builds():
         "with pm.Model():\n    pm.HalfNormal('a', default_transform=None, initval=-1)"
     )
     assert outside == {"a": "-inf"}
+    return "checked"
+
+
+def test_a_cell_leaves_a_record_of_the_models_that_it_builds():
+    assert in_fork(check_records) == "checked"  # no other test shall find a shell
 
 
 def test_a_record_is_compared_by_model_and_variable():
