@@ -1,7 +1,8 @@
 """Run the chapters with one fault at a time, and see whether the book notices: ``make mutants``.
 
-A mutant is run as the suite runs a chapter: what a cell shows is compared with what is stored as
-soon as it has run, and the first difference, failed claim or other exception kills the mutant.
+A mutant is judged as the suite judges a chapter: its claims must be written with care, and what a
+cell shows is compared with what is stored as soon as it has run. The first fault of form,
+difference, failed claim or other exception kills the mutant.
 
 A chapter runs once, and at each cell the process forks the mutants of that cell, so that nothing
 before the fault runs twice. The equivalent mutants are the control: they run to the end of their
@@ -51,15 +52,20 @@ ANSWER = 2_000  # bytes of an answer that are kept; a pipe holds more
 NOTICING_CELL = re.compile(r"\w+: cell (\d+): ")  # how an answer of `judge` begins
 
 
+def form(cells: list[nbformat.NotebookNode], cell: int, source: str) -> str:
+    """Return what the tests of the stored notebooks say of a cell with `source` in its place."""
+    others = [each.source for number, each in enumerate(cells) if number != cell]
+    with contextlib.suppress(SyntaxError):  # which running it will notice
+        if found := careless(source) + repeated([source, *others]):
+            return f"form: cell {cell}: {found[0]}"
+    return ""
+
+
 def judge(kernel: Kernel, cells: list[nbformat.NotebookNode], first: int, source: str) -> str:
     """Run the cells from `first` on, with `source` in its place; return what the book noticed.
 
     That is nothing where all cells show what is stored.
     """
-    others = [cell.source for number, cell in enumerate(cells) if number != first]
-    with contextlib.suppress(SyntaxError):  # which the run will notice
-        if found := careless(source) + repeated([source, *others]):
-            return f"form: cell {first}: {found[0]}"
     for number in range(first, len(cells)):
         signal.setitimer(signal.ITIMER_PROF, CELL_SECONDS)  # ends the process, as the alarm does
         signal.alarm(4 * CELL_SECONDS)  # for one that waits for ever
@@ -150,7 +156,9 @@ def run_chapter(chapter: str, mutants: list[Mutant]) -> None:
     for number in range(max(mutant.cell for mutant in waiting) + 1):
         for mutant in [mutant for mutant in waiting if mutant.cell == number]:
             start = time.monotonic()
-            answer = in_fork(lambda: judge(kernel, cells, number, mutant.source))  # noqa: B023
+            answer = form(cells, number, mutant.source) or in_fork(
+                lambda: judge(kernel, cells, number, mutant.source)  # noqa: B023
+            )
             seconds = round(time.monotonic() - start)
             digest = rests_on(answer, cells)
             record = {"digest": digest, "noticed": answer, "seconds": seconds}

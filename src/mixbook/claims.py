@@ -1,6 +1,7 @@
 """Claims: sentences of the book that fail when they stop being true."""
 
 import ast
+import functools
 import html
 import json
 import math
@@ -220,8 +221,8 @@ def careless(source: str) -> list[str]:
     An upper limit must judge the largest of several numbers, and a lower limit the smallest;
     between two limits, the sentence must say which of the two it is. The largest of differences
     needs their absolute values. What is measured must not compare a thing with itself, and a
-    comparison must not be content with one of several numbers. In a loop it must be something that
-    the loop changes.
+    comparison must not be content with one of several numbers, nor with one of two conditions. It
+    must not be a constant, and in a loop it must be something that the loop changes.
 
     Parameters
     ----------
@@ -295,9 +296,13 @@ def repeated(sources: list[str]) -> list[str]:
     list of str
         The expressions.
     """
-    calls = [call for source in sources for call in _claims_in(ast.parse(source))]
-    counts = Counter(ast.unparse(call.args[1]) for call in calls)
+    counts = Counter(expression for source in sources for expression in _measured_in(source))
     return [expression for expression, count in counts.items() if count > 1]
+
+
+@functools.cache
+def _measured_in(source: str) -> list[str]:
+    return [ast.unparse(call.args[1]) for call in _claims_in(ast.parse(source))]
 
 
 def _claims_in(tree: ast.AST) -> list[ast.Call]:

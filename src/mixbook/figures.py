@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from IPython import get_ipython
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection, LineCollection, PathCollection
@@ -58,10 +59,6 @@ def use_style() -> None:
         },
     )
     plt.rcParams["svg.hashsalt"] = "mixbook"
-    try:
-        from IPython import get_ipython
-    except ModuleNotFoundError:
-        return
     if get_ipython() is not None:
         formatter = get_ipython().display_formatter.mimebundle_formatter
         formatter.for_type(Figure, lambda figure, **_: {FINGERPRINT: fingerprint(figure)})

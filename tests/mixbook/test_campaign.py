@@ -11,7 +11,7 @@ from mixbook.mutants import score
 
 pytest.importorskip("resource", reason="the campaign forks, which Windows cannot")
 from mixbook import campaign
-from mixbook.campaign import in_fork, judge
+from mixbook.campaign import form, in_fork, judge
 
 CELLS = [
     "from mixbook import claim\nvalue = 2",
@@ -29,7 +29,7 @@ def run(source: str, cell: int = 0) -> str:
         for stored in cells:
             stored.outputs, error = kernel.run(stored.source)
             assert error is None
-        return judge(kernel, cells, cell, source)
+        return form(cells, cell, source) or judge(kernel, cells, cell, source)
 
     return in_fork(both)
 
