@@ -13,7 +13,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from mixbook.claims import stored_claims
-from mixbook.compare import WITHIN, parts, tolerance_of_claims
+from mixbook.compare import VARIES, WITHIN, parts, tolerance_of_claims
 from mixbook.mutants import KINDS, REPORT, code_cells, score
 from mixbook.sweep import TABLE
 
@@ -105,14 +105,18 @@ class MutantsScore(_Directive):
 @functools.cache
 def counts(chapters: tuple[Path, ...]) -> dict[str, int]:
     """Return the sums that prose may name, by name."""
-    found = {"chapters": len(chapters), "claims": 0, "numbers": 0, "moving": 0, "figures": 0}
+    found = dict.fromkeys(("claims", "numbers", "moving", "computed", "figures"), 0)
+    found["chapters"] = len(chapters)
     for path in chapters:
         found["claims"] += len(stored_claims(path))
         for cell in code_cells(path.stem):
             outputs, within = cell.outputs, cell.metadata.get(WITHIN, {})
             for name, part in parts(outputs).items():
-                found["numbers"] += len(part.numbers)
-                found["moving"] += len(part.numbers) if name in within else 0
+                if name.startswith("value of"):
+                    found["computed"] += within.get(name) != VARIES
+                else:
+                    found["numbers"] += len(part.numbers)
+                    found["moving"] += len(part.numbers) if name in within else 0
             found["figures"] += sum("image/png" in one.get("data", {}) for one in outputs)
     return found
 

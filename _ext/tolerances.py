@@ -1,6 +1,6 @@
 """Say below each table of sampled numbers by how much another run may differ from it.
 
-What figures and models leave for the tests is taken out of the pages.
+What figures, models and values leave for the tests is taken out of the pages.
 """
 
 import html
@@ -10,7 +10,8 @@ import re
 
 from mixbook.compare import VARIES, WITHIN
 from mixbook.figures import FINGERPRINT
-from mixbook.models import RECORD
+from mixbook.models import RECORD as MODELS
+from mixbook.values import RECORD as VALUES
 
 
 def remark(within: dict) -> str:
@@ -44,7 +45,9 @@ def add_remarks(app, docname, source):
         if cell["cell_type"] != "code":
             continue
         line = remark(cell["metadata"].get(WITHIN, {}))
-        cell["outputs"] = [each for each in cell["outputs"] if RECORD not in each.get("data", {})]
+        cell["outputs"] = [
+            each for each in cell["outputs"] if not {MODELS, VALUES} & each.get("data", {}).keys()
+        ]
         for output in cell["outputs"]:
             data = output.get("data", {})
             data.pop(FINGERPRINT, None)

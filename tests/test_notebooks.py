@@ -8,10 +8,11 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from mixbook.claims import careless, repeated, stored_claims
+from mixbook.claims import stored_claims
 from mixbook.compare import VARIES, WITHIN, parts
 from mixbook.execute import METADATA, is_current
 from mixbook.figures import FINGERPRINT
+from mixbook.form import careless, repeated, unread
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MARKER = re.compile(r"^# NBVAL_[A-Z_]+$")
@@ -118,6 +119,7 @@ def test_claims_are_written_with_care():
         sources = [cell.source for cell in cells if cell.cell_type == "code"]
         assert [fault for source in sources for fault in careless(source)] == [], path.name
         assert repeated(sources) == [], f"{path.name}: two claims measure the same"
+        assert unread(sources) == [], f"{path.name}: names that nobody reads"
 
 
 def healthy() -> nbformat.NotebookNode:

@@ -29,9 +29,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 
-from mixbook.claims import ClaimError, careless, repeated
+from mixbook.claims import ClaimError
 from mixbook.compare import WITHIN, differences
 from mixbook.execute import ROOT, bare
+from mixbook.form import careless, repeated, unread
 from mixbook.kernel import Kernel
 from mixbook.mutants import (
     GOAL,
@@ -56,7 +57,8 @@ def form(cells: list[nbformat.NotebookNode], cell: int, source: str) -> str:
     """Return what the tests of the stored notebooks say of a cell with `source` in its place."""
     others = [each.source for number, each in enumerate(cells) if number != cell]
     with contextlib.suppress(SyntaxError):  # which running it will notice
-        if found := careless(source) + repeated([source, *others]):
+        chapter = [source, *others]
+        if found := careless(source) + repeated(chapter) + unread(chapter):
             return f"form: cell {cell}: {found[0]}"
     return ""
 
@@ -113,17 +115,19 @@ def in_fork(function: Callable[[], str]) -> str:
 def rests_on(noticed: str, cells: list[nbformat.NotebookNode]) -> str:
     """Return the digest of what a verdict rests on: the cells up to the one that noticed, or all.
 
-    Their code counts. So do the tolerances of the cell that noticed where it was a difference, and
-    the sentences and limits of its claims where one of them fell: stricter ones in earlier cells
-    could only have noticed earlier. Where nothing noticed, the tolerances of all cells count.
+    Their code counts. So does the tolerance of the part that differed where it was a difference,
+    and the sentences and limits of the cell's claims where one of them fell: other parts and
+    earlier cells could only have noticed earlier. Where nothing noticed, all tolerances count.
     """
     cell = NOTICING_CELL.match(noticed)
     last = int(cell[1]) if cell else len(cells) - 1
     summary = hashlib.sha256()
     for number, each in enumerate(cells[: last + 1]):
         code = bare(each.source, limits=noticed.startswith("claim") and number == last)
-        compared = not noticed or (noticed.startswith("difference") and number == last)
-        within = each.metadata.get(WITHIN) if compared else None
+        within = each.metadata.get(WITHIN, {})
+        if noticed:
+            differed = noticed.removeprefix(f"difference: cell {number}: ")
+            within = {name: limit for name, limit in within.items() if differed.startswith(name)}
         summary.update(json.dumps([code, within]).encode() + b"\0")
     return summary.hexdigest()[:16]
 

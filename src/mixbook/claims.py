@@ -1,12 +1,9 @@
 """Claims: sentences of the book that fail when they stop being true."""
 
 import ast
-import functools
 import html
 import json
 import math
-import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +12,8 @@ from IPython.display import display
 from myst_nb import glue
 
 METADATA_KEY = "mixbook_claim"
+LOOSE = 0.01  # a wider range around 1 is for no ratio of exact results
 _names: set[str] = set()
-_EXTREMES = {  # the words by which a sentence says that it is about one
-    "max": re.compile(r"\b(largest|larger|highest|higher|longest|worst|up to)\b"),
-    "min": re.compile(r"\b(smallest|smaller|lowest|lower|shortest|fewest)\b"),
-}
 _measured: dict[float, str] = {}  # the claim that measured a number, in the cell that runs
 
 
@@ -90,7 +84,8 @@ def claim(
         refused.
     may_be_zero
         Whether exactly 0 is an honest value in a range that holds other numbers, too. It is what a
-        comparison of a number with itself gives, and is refused otherwise. Counts are exempt.
+        comparison of a number with itself gives, and is refused otherwise; and so is a ratio of
+        exactly 1 between two limits that are no closer than 0.01. Counts are exempt.
     same_as
         The name of a claim in the same cell that honestly measures the same number. Otherwise two
         that agree in all digits are refused: one row was read for both. Numbers of up to five
@@ -99,8 +94,8 @@ def claim(
     Raises
     ------
     ClaimError
-        If the value is out of range, false, missing (None) or not a finite number; exactly 0, or
-        negative, or the same as another, where that is suspicious.
+        If the value is out of range, false, missing (None) or not a finite number; exactly 0 or 1,
+        or negative, or the same as another, where that is suspicious.
     ValueError
         If the range itself makes no sense: none or more than one given, reversed, or NaN; or if
         `name` was used before in this kernel for another statement.
@@ -153,7 +148,13 @@ def claim(
             name,
             number,
         )
-
+    if number == 1 and between is not None and low < 1 < high > low + LOOSE and not is_count:
+        raise ClaimError(
+            f"{statement}: measured exactly 1, as when a number is divided by itself. If it is "
+            "honest, give the exact range, or measure a difference or a count.",
+            name,
+            number,
+        )
     if at_most is not None and number < 0:
         raise ClaimError(
             f"{statement}: measured {number:.6g}, and an upper limit alone judges a size. Take the "
@@ -213,139 +214,6 @@ class _WithoutLimits(ast.NodeTransformer):
 def _is_limit(keyword: ast.keyword) -> bool:
     names = {node.id for node in ast.walk(keyword.value) if isinstance(node, ast.Name)}
     return keyword.arg in {"between", "at_least", "at_most", "same_as"} and not names
-
-
-def careless(source: str) -> list[str]:
-    """Return what is wrong with the claims in the code of a cell, as it is written.
-
-    An upper limit must judge the largest of several numbers, and a lower limit the smallest;
-    between two limits, the sentence must say which of the two it is. The largest of differences
-    needs their absolute values. What is measured must not compare a thing with itself, and a
-    comparison must not be content with one of several numbers, nor with one of two conditions. It
-    must not be a constant, and in a loop it must be something that the loop changes.
-
-    Parameters
-    ----------
-    source : str
-        The code of a cell.
-
-    Returns
-    -------
-    list of str
-        One sentence for each fault.
-
-    Examples
-    --------
-    >>> careless("claim('all are small', abs(errors).min(), at_most=0.1, name='errors')")
-    ['an upper limit judges a minimum: abs(errors).min()']
-    """
-    tree = ast.parse(source)
-    found = []
-    for call in _claims_in(tree):
-        limits = {keyword.arg for keyword in call.keywords}
-        outermost = _outermost(call.args[1])
-        if "at_most" in limits and outermost == "min":
-            found.append(f"an upper limit judges a minimum: {ast.unparse(call.args[1])}")
-        if "at_least" in limits and outermost == "max":
-            found.append(f"a lower limit judges a maximum: {ast.unparse(call.args[1])}")
-        if "between" in limits and outermost in _EXTREMES:
-            statement = ast.unparse(call.args[0])
-            if not _EXTREMES[outermost].search(statement):
-                found.append(f"the sentence does not say that it is a {outermost}: {statement}")
-        if outermost == "max" and any(
-            isinstance(part, ast.BinOp) and isinstance(part.op, ast.Sub)
-            for part in _maximised(call.args[1])
-        ):
-            text = ast.unparse(call.args[1])
-            found.append(f"a largest difference without its absolute value: {text}")
-        for node in ast.walk(call.args[1]):
-            compared = [ast.unparse(part) for part in _compared(node)]
-            if len(set(compared)) < len(compared):
-                found.append(f"a thing is compared with itself: {ast.unparse(node)}")
-            if isinstance(node, ast.Compare) and any(
-                isinstance(node.ops[0], above) and _outermost(node.left) == extreme
-                for extreme, above in (("max", ast.Gt | ast.GtE), ("min", ast.Lt | ast.LtE))
-            ):
-                found.append(f"one of several is enough: {ast.unparse(node)}")
-            if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or):
-                found.append(f"one of several is enough: {ast.unparse(node)}")
-        if isinstance(call.args[1], ast.Constant):
-            found.append(f"nothing is measured: {ast.unparse(call)}")
-    for loop in ast.walk(tree):
-        if isinstance(loop, ast.For):
-            names = [node for node in ast.walk(loop) if isinstance(node, ast.Name)]
-            changed = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-            for call in _claims_in(loop):
-                read = {node.id for node in ast.walk(call.args[1]) if isinstance(node, ast.Name)}
-                if not read & changed:
-                    text = ast.unparse(call.args[1])
-                    found.append(f"a claim in a loop measures always the same: {text}")
-    return found
-
-
-def repeated(sources: list[str]) -> list[str]:
-    """Return what two claims of a chapter measure by the same words.
-
-    Parameters
-    ----------
-    sources : list of str
-        The code of the cells of the chapter.
-
-    Returns
-    -------
-    list of str
-        The expressions.
-    """
-    counts = Counter(expression for source in sources for expression in _measured_in(source))
-    return [expression for expression, count in counts.items() if count > 1]
-
-
-@functools.cache
-def _measured_in(source: str) -> list[str]:
-    return [ast.unparse(call.args[1]) for call in _claims_in(ast.parse(source))]
-
-
-def _claims_in(tree: ast.AST) -> list[ast.Call]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "claim"]
-
-
-def _compared(node: ast.AST) -> list[ast.expr]:
-    """Return what an expression compares, or gives to one function; constants aside."""
-    if isinstance(node, ast.Call):
-        parts = node.args
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub | ast.Div):
-        parts = [node.left, node.right]
-    elif isinstance(node, ast.Compare):
-        parts = [node.left, *node.comparators]
-    else:
-        parts = []
-    return [part for part in parts if not isinstance(part, ast.Constant)]
-
-
-def _converted(value: ast.expr) -> ast.expr:
-    """Return what float() or int() is given, or else the expression itself."""
-    while (
-        isinstance(value, ast.Call)
-        and isinstance(value.func, ast.Name)
-        and value.func.id in {"float", "int"}
-        and value.args
-    ):
-        value = value.args[0]
-    return value
-
-
-def _outermost(value: ast.expr) -> str:
-    """Return the name of the function that gives a value, conversions aside."""
-    function = getattr(_converted(value), "func", None)
-    return getattr(function, "attr", getattr(function, "id", ""))
-
-
-def _maximised(value: ast.expr) -> list[ast.expr]:
-    """Return what a maximum is taken of."""
-    call = _converted(value)
-    parts = [call.func.value] if isinstance(call.func, ast.Attribute) else call.args
-    return [part.elt if isinstance(part, ast.GeneratorExp) else part for part in parts]
 
 
 def without_limits(tree: ast.Module) -> ast.Module:

@@ -2,9 +2,9 @@
 
 Every number that a reader sees counts: cells of tables, measured values of claims, glued numbers,
 reports of fits, and what the figures draw; and beside them the log density of the models that a
-cell builds. A number agrees where it lies within the tolerance that is stored with its cell; where
-none is, a whole number exactly and another one to four digits, which is as far as processors agree.
-`mixbook.sweep` measures the tolerances.
+cell builds, and a mean of all that it computes. A number agrees where it lies within the tolerance
+that is stored with its cell; where none is, a whole number exactly and another one to four digits,
+which is as far as processors agree. `mixbook.sweep` measures the tolerances.
 """
 
 import json
@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from mixbook.claims import METADATA_KEY
 from mixbook.figures import FINGERPRINT
-from mixbook.models import RECORD
+from mixbook.models import RECORD as MODELS
+from mixbook.values import RECORD as VALUES
 
 WITHIN = "within"  # the key of a cell's metadata that holds its tolerances
 VARIES = "varies"  # the tolerance of a text that differs from run to run
@@ -126,12 +127,15 @@ def _output_parts(output: Mapping) -> Iterator[tuple[str, Part]]:
         yield f"claim {record['name']}", split(data["text/plain"])
     elif FINGERPRINT in data:
         yield from _figure_parts(data[FINGERPRINT])
-    elif RECORD in data:
-        for number, densities in enumerate(data[RECORD], start=1):
+    elif MODELS in data:
+        for number, densities in enumerate(data[MODELS], start=1):
             for name, density in densities.items():
                 is_text = isinstance(density, str)  # infinite, or NaN
                 part = Part(density, []) if is_text else Part("", [density])
                 yield f"model {number}, log density of {name}", part
+    elif VALUES in data:
+        for name, (*shape, mean) in data[VALUES].items():
+            yield f"value of {name}", Part(f"shape {shape}", [mean])
     elif "text/html" in data:
         yield from _html_parts(data["text/html"])
     else:

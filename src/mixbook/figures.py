@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from mixbook.models import watch_models
+from mixbook.values import watch_values
 
 # Okabe and Ito's palette, ordered so that neighbours also differ in grey.
 COLOURS = {
@@ -39,7 +40,7 @@ def use_style() -> None:
     """Set matplotlib and seaborn to the book's style for the rest of the notebook.
 
     In a notebook, each figure that is shown also leaves a record of what it draws, and each cell
-    one of the models that it builds.
+    one of the models that it builds and one of the numbers that it computes.
     """
     sns.set_theme(
         context="notebook",
@@ -63,6 +64,7 @@ def use_style() -> None:
         formatter = get_ipython().display_formatter.mimebundle_formatter
         formatter.for_type(Figure, lambda figure, **_: {FINGERPRINT: fingerprint(figure)})
     watch_models()
+    watch_values()
 
 
 def statistics(values: np.ndarray) -> list[float]:

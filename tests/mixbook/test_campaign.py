@@ -109,7 +109,7 @@ def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_p
     for cell, limit in ((0, 1), (1, 3)):
         cells[cell].source += f'\nclaim("it is small", x, at_most={limit}, name="small")'
     answers = {
-        "noticed": "difference: cell 1: 2 for 1",
+        "noticed": "difference: cell 1: stdout, line 1: stored 2, now 1",
         "alive": "",
         "crash": "crash: status 1",
         "claim": "claim: cell 1: 2 for 1",
@@ -141,6 +141,8 @@ def test_a_verdict_stands_while_the_cells_do_that_it_rests_on(monkeypatch, tmp_p
     cells[0].metadata[WITHIN] = {"stdout, line 1": [1.0]}
     assert stand() == set(answers) - {"alive"}
     cells[1].source = cells[1].source.replace("at_most=3", "at_most=2")
+    assert stand() == {"noticed", "crash"}
+    cells[1].metadata[WITHIN] = {"stdout, line 2": [1.0]}
     assert stand() == {"noticed", "crash"}
     cells[1].metadata[WITHIN] = {"stdout, line 1": [1.0]}
     assert stand() == {"crash"}

@@ -5,6 +5,7 @@ import json
 import nbformat
 import numpy as np
 import pytest
+from scipy import stats
 
 from mixbook import sweep
 from mixbook.compare import VARIES, Part
@@ -44,6 +45,8 @@ def test_a_rounded_number_beside_one_that_moved_has_room_for_its_last_digit():
     stored |= {names[1]: Part("#", [1.0]), names[2]: Part("#", [1.0])}
     stored |= {"table, row 1, column mean": Part("#", [2.0])}
     stored |= {"table, row 1, column truth": Part("#", [3.0])}
+    stored |= {"table, row 9, column K": Part("published in #", [1997.0])}
+    stored |= {"table, row 9, column mean": Part("#", [0.2])}
     run = stored | {names[0]: Part("# chains, r-hat #, ESS #", [4.0, 1.0, 800.0])}
     run |= {"table, row 1, column mean": Part("#", [2.1])}
     found = tolerances(stored, [run])
@@ -51,6 +54,7 @@ def test_a_rounded_number_beside_one_that_moved_has_room_for_its_last_digit():
     assert found[names[1]] == [0.01]
     assert names[2] not in found  # nothing moves in its row
     assert "table, row 1, column truth" not in found  # no estimate
+    assert not any(name.startswith("table, row 9") for name in found)
 
 
 def test_a_number_among_words_stands_alone():
@@ -83,6 +87,22 @@ def test_text_that_differs_varies():
 def test_rounding_gets_no_tolerance():
     stored = {"claim a": Part("#", [1e-13])}
     assert tolerances(stored, [{"claim a": Part("#", [3e-14])}]) == {}
+
+
+def test_a_value_is_exact_where_most_runs_gave_all_of_its_digits():
+    def of(*values):
+        runs = [{"value of a": Part("shape [2]", [value])} for value in values]
+        return tolerances({"value of a": Part("shape [2]", [0.12345])}, runs)
+
+    assert of(0.12345, 0.12345) == of(0.12345, 0.12346) == {}  # as on another processor
+    (chance,) = of(0.12346, 0.12347)["value of a"]
+    factor = np.sqrt(2) * stats.t.isf(sweep.FALSE_ALARMS / 2, 2)
+    assert chance == pytest.approx(factor * 1e-5 + 1e-5, rel=0.02)
+    assert of(0.12345, 0.22345)["value of a"][0] > 10
+    longer = {"value of a": Part("shape [3]", [0.12345])}
+    assert tolerances({"value of a": Part("shape [2]", [0.12345])}, [longer]) == {
+        "value of a": VARIES
+    }
 
 
 def test_seeds_are_read_from_ranges():
@@ -196,7 +216,8 @@ def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path
         (0.5, False, [None, None], False),
         (float("nan"), True, [0.0, 1.0], True),
         (float("nan"), True, [None, 1.0], True),
-        (0.0, True, [0.0, 1.0], True),  # suspicious
+        (0.0, "measured exactly 0, as", [0.0, 1.0], True),
+        (1.0, "measured exactly 1, as", [0.0, 2.0], True),
         (0.0, False, [0.0, 1.0], False),  # a count
         (0, False, [1.0, 2.0], True),
         (None, True, [0.0, 1.0], True),
@@ -206,7 +227,9 @@ def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path
 def test_a_run_is_judged_by_the_limits_of_today(value, failed, limits, fell):
     run = {
         "claims": {"a": value} if value is not None else {},
-        "failed": {"a": ""} if failed else {},
+        "failed": {"a": failed if isinstance(failed, str) else "measured 2, accepted 1"}
+        if failed
+        else {},
     }
     assert sweep._fell({"name": "a", "range": limits}, run) == fell
 
