@@ -13,7 +13,7 @@ from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from mixbook.claims import stored_claims
-from mixbook.compare import VARIES, WITHIN, parts, tolerance_of_claims
+from mixbook.compare import VALUE, VARIES, WITHIN, parts, tolerance_of_claims
 from mixbook.mutants import KINDS, REPORT, code_cells, score
 from mixbook.sweep import TABLE
 
@@ -112,7 +112,7 @@ def counts(chapters: tuple[Path, ...]) -> dict[str, int]:
         for cell in code_cells(path.stem):
             outputs, within = cell.outputs, cell.metadata.get(WITHIN, {})
             for name, part in parts(outputs).items():
-                if name.startswith("value of"):
+                if name.startswith(VALUE):
                     found["computed"] += within.get(name) != VARIES
                 else:
                     found["numbers"] += len(part.numbers)

@@ -22,6 +22,7 @@ from mixbook.values import RECORD as VALUES
 
 WITHIN = "within"  # the key of a cell's metadata that holds its tolerances
 VARIES = "varies"  # the tolerance of a text that differs from run to run
+VALUE = "value of "  # how the names of parts begin that are computed and not shown
 ROUNDING = 1e-9  # numbers that are all smaller are 0 but for rounding
 NUMBER = re.compile(r"(?<![\w.,#])[-−+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w])")
 GLUED = "application/papermill.record/"
@@ -135,7 +136,7 @@ def _output_parts(output: Mapping) -> Iterator[tuple[str, Part]]:
                 yield f"model {number}, log density of {name}", part
     elif VALUES in data:
         for name, (*shape, mean) in data[VALUES].items():
-            yield f"value of {name}", Part(f"shape {shape}", [mean])
+            yield f"{VALUE}{name}", Part(f"shape {shape}", [math.nan if mean is None else mean])
     elif "text/html" in data:
         yield from _html_parts(data["text/html"])
     else:
@@ -218,11 +219,15 @@ def differences(
         Where it is, both values, and the tolerance.
     """
     old_parts, new_parts = parts(stored), parts(new)
-    found = [f"{name}: is no longer shown" for name in old_parts if name not in new_parts]
+    found = [
+        f"{name}: is no longer shown"
+        for name in old_parts
+        if name not in new_parts and not (name.startswith(VALUE) and within.get(name) == VARIES)
+    ]
     found += [
         f"{name}: was not shown before: {part.text}"
         for name, part in new_parts.items()
-        if name not in old_parts
+        if name not in old_parts and not name.startswith(VALUE)
     ]
     for name, old in old_parts.items():
         now, tolerance = new_parts.get(name), within.get(name)
@@ -236,6 +241,8 @@ def differences(
             found.append(f"{name}: its tolerances are those of another table: run make tolerances")
             continue
         for a, b, limit in zip(old.numbers, now.numbers, limits, strict=True):
+            if name.startswith(VALUE) and (math.isnan(a) or (math.isnan(b) and limit)):
+                continue  # what chance may have counted
             if not agree(a, b, limit):
                 accepted = f"accepted ± {limit:.2g}" if limit else "accepted exactly"
                 found.append(f"{name}: stored {a:.6g}, now {b:.6g}, {accepted}")

@@ -27,7 +27,7 @@ import nbformat
 from scipy import stats
 
 from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
-from mixbook.compare import VARIES, WITHIN, Part, agree, parts
+from mixbook.compare import VALUE, VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
 CHAPTERS = ROOT / "chapters"
@@ -157,13 +157,10 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
             found[name] = VARIES
             continue
         values = list(zip(part.numbers, *(other.numbers for other in others), strict=True))
-        spread = [
-            0.0 if all(agree(row[0], other) for other in row) else statistics.stdev(row)
-            for row in values
-        ]
-        if name.startswith("value of") and sum(part == other for other in others) < len(others) / 2:
-            spread = [statistics.stdev(row) for row in values]
-        if any(spread):
+        spread = [_spread(row, is_shown=not name.startswith(VALUE)) for row in values]
+        if spread == [math.inf]:
+            found[name] = VARIES
+        elif any(spread):
             spreads[name] = spread
     columns: dict[str, list[float]] = {}
     for name, spread in spreads.items():
@@ -196,8 +193,24 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
                 limits.append(ROUNDED * abs(number) if is_rounded else 0.0)
         if any(limits):
             found[name] = limits
-    extra = {name for run in runs for name in run} - set(stored)
+    extra = {name for run in runs for name in run if not name.startswith(VALUE)} - set(stored)
     return found | {name: VARIES for name in sorted(extra)}
+
+
+def _spread(row: Sequence[float], is_shown: bool) -> float:
+    """Return the spread of a number that several runs gave; the first is the stored one.
+
+    What is not shown has twice the standard deviation, since there are thousands of them. NaN
+    stands for what chance may have counted.
+    """
+    stored, *others = row
+    is_exact = is_shown or sum(other == stored for other in others) >= len(others) / 2
+    if math.isnan(stored) or (is_exact and all(agree(stored, other) for other in others)):
+        return 0.0
+    numbers = [number for number in row if is_shown or not math.isnan(number)]
+    if len(set(numbers)) < 2:
+        return math.inf
+    return statistics.stdev(numbers) * (1 if is_shown else 2)
 
 
 def _row(name: str) -> str:

@@ -13,9 +13,10 @@ from IPython.display import display
 
 RECORD = "application/vnd.mixbook.values+json"  # the type of the record in a cell's output
 SMALL = 1e-6  # what is below may be 0 but for rounding, or for the patience of an optimiser
+OURS = ("__main__", "labelswitch", "mixscale")  # the modules whose data classes are looked into
 LEAVES = 60  # how many arrays of one name are recorded
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # in the name of a function that is a key
-SIMPLE = 8400  # what is a multiple of 1 / 8400 may be a count of a few, or a share of them
+SIMPLE = 8400  # a multiple of 1 / 8400 may be a count of a few, or a share of them
 
 
 def assigned(source: str) -> list[str]:
@@ -109,7 +110,7 @@ def arrays(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
         inner = value
     elif hasattr(value, "_asdict"):
         inner = value._asdict()
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+    elif dataclasses.is_dataclass(value) and type(value).__module__.startswith(OURS):
         inner = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     elif isinstance(value, list | tuple):
         if all(isinstance(each, float | int | np.number) for each in value):
@@ -139,7 +140,8 @@ def arrays(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
 def watch_values() -> None:
     """Let each cell of a notebook leave a record of the numbers that its names hold at its end.
 
-    It does nothing outside a notebook.
+    That is the shape of each array, and one number, or None for what chance may have counted. It
+    does nothing outside a notebook.
     """
     shell = get_ipython()
     if shell is None or hasattr(shell, "mixbook_values"):
@@ -150,8 +152,8 @@ def watch_values() -> None:
         for name in assigned(result.info.raw_cell) if result.success else []:
             for way, array in islice(arrays(shell.user_ns.get(name), name), LEAVES):
                 multiples = array[np.isfinite(array)] * SIMPLE
-                if np.any(np.abs(multiples - np.rint(multiples)) > SMALL):
-                    found[way] = [*array.shape, weighted_mean(array)]
+                is_simple = np.all(np.abs(multiples - np.rint(multiples)) < SMALL)
+                found[way] = [*array.shape, None if is_simple else weighted_mean(array)]
         if found:
             display({RECORD: found}, raw=True)
 

@@ -9,6 +9,7 @@ import pytest
 from mixbook import compare
 from mixbook.compare import VARIES, agree, differences, parts, split
 from mixbook.figures import FINGERPRINT, fingerprint
+from mixbook.values import RECORD as VALUES
 
 
 def stream(text):
@@ -168,3 +169,25 @@ def test_a_figure_within_its_tolerance(drawn):
     }
     assert differences([old], [new], within) == []
     assert differences([old], [draw(y=np.array([0, 2, 1, 4, 3.1]))], within)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "limits", "count"),
+    [
+        ({"a": [3, 0.5]}, {"a": [3, 0.6]}, None, 1),
+        ({"a": [3, 0.5]}, {"a": [3, 0.6]}, [0.2], 0),
+        ({"a": [3, 0.5]}, {"a": [4, 0.5]}, [0.2], 1),
+        ({"a": [3, 0.5]}, {"a": [4, 0.5]}, VARIES, 0),
+        ({"a": [3, 0.5]}, {}, [0.2], 1),
+        ({"a": [3, 0.5]}, {}, VARIES, 0),
+        ({}, {"a": [3, 0.5]}, None, 0),  # a new name does no harm
+        ({"a": [3, None]}, {"a": [3, 0.5]}, None, 0),  # chance may have counted it
+        ({"a": [3, None]}, {"a": [2, 0.5]}, None, 1),
+        ({"a": [3, 0.5]}, {"a": [3, None]}, None, 1),
+        ({"a": [3, 0.5]}, {"a": [3, None]}, [0.2], 0),
+    ],
+)
+def test_what_is_computed_is_compared(old, new, limits, count):
+    within = {"value of a": limits} if limits else {}
+    stored, now = ([shown(**{VALUES: record})] for record in (old, new))
+    assert len(differences(stored, now, within)) == count

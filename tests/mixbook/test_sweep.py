@@ -97,8 +97,12 @@ def test_a_value_is_exact_where_most_runs_gave_all_of_its_digits():
     assert of(0.12345, 0.12345) == of(0.12345, 0.12346) == {}  # as on another processor
     (chance,) = of(0.12346, 0.12347)["value of a"]
     factor = np.sqrt(2) * stats.t.isf(sweep.FALSE_ALARMS / 2, 2)
-    assert chance == pytest.approx(factor * 1e-5 + 1e-5, rel=0.02)
+    assert chance == pytest.approx(2 * factor * 1e-5 + 1e-5, rel=0.02)
+    assert of(0.12346, np.nan)["value of a"][0] > 0
+    assert of(np.nan, np.nan) == {"value of a": VARIES}  # counted by chance, but for the stored one
     assert of(0.12345, 0.22345)["value of a"][0] > 10
+    counted = {"value of a": Part("", [np.nan])}
+    assert tolerances(counted, [counted]) == {}
     longer = {"value of a": Part("shape [3]", [0.12345])}
     assert tolerances({"value of a": Part("shape [2]", [0.12345])}, [longer]) == {
         "value of a": VARIES

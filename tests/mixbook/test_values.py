@@ -54,6 +54,9 @@ def test_the_mean_of_what_has_no_mean():
 def test_arrays_are_found_where_a_chapter_keeps_them():
     pair = namedtuple("pair", "mean count")
     data_class = dataclasses.make_dataclass("Fit", ["loss", "name"])
+    data_class.__module__ = "labelswitch.fits"
+    of_others = dataclasses.make_dataclass("Program", ["data"])
+    of_others.__module__ = "nutpie"
     draws = xr.Dataset({"mu": ("draw", [0.5, 1.5]), "z": ("draw", [0, 1])})
     tree = xr.DataTree.from_dict({"posterior": draws, "sample_stats": draws})
     value = {
@@ -63,6 +66,7 @@ def test_arrays_are_found_where_a_chapter_keeps_them():
         "column": pd.Series([0.1, 0.2]),
         "pair": pair(0.25, 3),
         "fit": data_class(np.zeros(3), "em"),
+        "program": of_others({"hash": 1.5}),
         "tree": tree,
         "many": draws.chunk(),
         "class": data_class,
@@ -94,7 +98,7 @@ def check_records() -> str:
 
     run("import numpy as np, mixbook\nmixbook.use_style()\nmixbook.use_style()")
     (record,), outputs, _ = run("x = np.array([1, 2]) / 11; n = 3; share = 1 / 7; half = x / 2")
-    assert record == {"x": [2, 0.181818], "half": [2, 0.0909091]}  # without what is simple
+    assert record == {"x": [2, 0.181818], "share": [None], "half": [2, 0.0909091]}
     (record,), others, _ = run("x[0] = 3 / 11; half")
     assert record == {"x": [2, 0.272727]}
     assert run("x")[0] == run("y = x; 1 / 0")[0] == []
