@@ -6,6 +6,7 @@ sweep and the last campaign of mutants stored. The role ``count`` puts one of th
 
 import functools
 import json
+import math
 from pathlib import Path
 
 from docutils import nodes
@@ -113,7 +114,8 @@ def counts(chapters: tuple[Path, ...]) -> dict[str, int]:
             outputs, within = cell.outputs, cell.metadata.get(WITHIN, {})
             for name, part in parts(outputs).items():
                 if name.startswith(VALUE):
-                    found["computed"] += within.get(name) != VARIES
+                    is_number = not math.isnan(part.numbers[0])
+                    found["computed"] += is_number and within.get(name) != VARIES
                 else:
                     found["numbers"] += len(part.numbers)
                     found["moving"] += len(part.numbers) if name in within else 0
