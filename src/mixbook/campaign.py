@@ -1,8 +1,8 @@
 """Run the chapters with one fault at a time, and see whether the book notices: ``make mutants``.
 
-A mutant is judged as the suite judges a chapter: its claims must be written with care, and what a
-cell shows is compared with what is stored as soon as it has run. The first fault of form,
-difference, failed claim or other exception kills the mutant.
+A mutant is judged as the suite judges a chapter: by the form of its code, and by what a cell shows,
+which is compared with what is stored as soon as it has run. The first fault of form, difference,
+failed claim or other exception kills the mutant.
 
 A chapter runs once, and at each cell the process forks the mutants of that cell, so that nothing
 before the fault runs twice. The equivalent mutants are the control: they run to the end of their

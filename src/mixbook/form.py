@@ -68,13 +68,10 @@ def careless(source: str) -> list[str]:
         if any(map(_is_difference, maximised)):
             found.append(f"a largest difference without its absolute value: {text}")
         for node in ast.walk(call.args[1]):
-            compared = [ast.unparse(part) for part in _compared(node)]
+            known = {} if isinstance(node, ast.Call) else meanings
+            compared = [ast.unparse(_meant(part, known)) for part in _compared(node)]
             if len(set(compared)) < len(compared):
                 found.append(f"a thing is compared with itself: {ast.unparse(node)}")
-            elif not isinstance(node, ast.Call):
-                alike = [ast.unparse(_meant(part, meanings)) for part in _compared(node)]
-                if len(set(alike)) < len(alike):
-                    found.append(f"a thing is compared with itself: {ast.unparse(node)}")
             if isinstance(node, ast.Compare) and any(
                 isinstance(node.ops[0], above) and _outermost(node.left) == extreme
                 for extreme, above in (("max", ast.Gt | ast.GtE), ("min", ast.Lt | ast.LtE))
@@ -242,7 +239,7 @@ def _meanings(tree: ast.Module) -> dict[str, ast.expr]:
     pairs: list[tuple[ast.expr, ast.expr]] = []
     for node in tree.body:
         if isinstance(node, ast.Assign):
-            (target, value) = node.targets[0], node.value
+            target, value = node.targets[0], node.value
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
                 pairs += zip(target.elts, value.elts, strict=False)
             pairs.append((target, value))

@@ -106,7 +106,18 @@ def arrays(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
     """
     pandas, xarray = sys.modules.get("pandas"), sys.modules.get("xarray")
     inner: Mapping | None = None
-    if isinstance(value, Mapping):
+    if xarray and isinstance(value, xarray.DataTree):
+        groups = {group.path: group.dataset for group in value.subtree}
+        inner = {path: group for path, group in groups.items() if "sample_stats" not in path}
+    elif xarray and isinstance(value, xarray.Dataset):
+        inner = value.data_vars
+    elif xarray and isinstance(value, xarray.DataArray):
+        value = value.to_numpy() if value.chunks is None else None
+    elif pandas and isinstance(value, pandas.DataFrame):
+        inner = dict(value.items())
+    elif pandas and isinstance(value, pandas.Series):
+        value = value.to_numpy()
+    elif isinstance(value, Mapping):
         inner = value
     elif hasattr(value, "_asdict"):
         inner = value._asdict()
@@ -117,17 +128,6 @@ def arrays(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
             value = np.array(value)
         else:
             inner = dict(enumerate(value))
-    elif pandas and isinstance(value, pandas.DataFrame):
-        inner = dict(value.items())
-    elif pandas and isinstance(value, pandas.Series):
-        value = value.to_numpy()
-    if xarray and isinstance(value, xarray.DataTree):
-        groups = {group.path: group.dataset for group in value.subtree}
-        inner = {path: group for path, group in groups.items() if "sample_stats" not in path}
-    elif xarray and isinstance(value, xarray.Dataset):
-        inner = dict(value.data_vars)
-    elif xarray and isinstance(value, xarray.DataArray) and value.chunks is None:
-        value = value.to_numpy()
     if inner is not None:
         for key, each in inner.items():
             yield from arrays(each, ADDRESS.sub("", f"{name}[{key!r}]"))
