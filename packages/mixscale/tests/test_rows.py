@@ -43,13 +43,13 @@ def test_the_sums_do_not_depend_on_the_number_of_threads(threads):
 def test_settled_rows_have_the_log_likelihood_of_a_full_pass(shape, half_width):
     y, x, point = mixture(20_000, *shape, sigma=0.02)
     point = as_parameters(shape[1], **point)
-    source = rows.Rows(y, x)
-    settled = source.settle(point, box(*shape, half_width), 37 + np.log(shape[0]))
-    assert 0 <= settled.n_left < 20_000
-    points = inside(point, half_width)
+    source, points = rows.Rows(y, x), inside(point, half_width)
+    margin = 37 + np.log(shape[0])
+    found, n_left = source.values_in_box(points, point, box(*shape, half_width), margin)
+    assert 0 <= n_left < 20_000
     full = source.values(points)
-    np.testing.assert_allclose(settled.values(points), full, rtol=0, atol=1e-8 * 20_000**0.5)
-    np.testing.assert_allclose(settled.values(points), full, rtol=1e-12)
+    np.testing.assert_allclose(found, full, rtol=0, atol=1e-8 * 20_000**0.5)
+    np.testing.assert_allclose(found, full, rtol=1e-12)
     assert source.passes == 2
 
 
@@ -60,40 +60,44 @@ def test_half_of_the_rows_settle_where_the_lines_are_apart():
     y = np.where(rng.random(y.size) < 0.5, -x[:, 0], 3 * x[:, 0]) + 0.1 * rng.normal(size=y.size)
     point["sigma"][:] = 0.1
     point = as_parameters(1, **point)
-    settled = rows.Rows(y, x).settle(point, box(2, 1, 0.001), 38.0)
+    n_left = rows.Rows(y, x).values_in_box(inside(point, 0), point, box(2, 1, 0.001), 38.0)[1]
     # Sure to within e**-38: the lines are 4 |x| apart, and a row lies within some sds of its own.
-    assert 0.1 < settled.n_left / y.size < 0.35
+    assert 0.1 < n_left / y.size < 0.35
 
 
 def test_a_larger_box_settles_fewer_rows():
     y, x, point = mixture(20_000, 2, sigma=0.05)
     point = as_parameters(1, **point)
-    source = rows.Rows(y, x)
-    left = [source.settle(point, box(2, 1, width), 38.0).n_left for width in (0.001, 0.05, 0.5)]
+    source, points = rows.Rows(y, x), inside(point, 0)
+    left = [
+        source.values_in_box(points, point, box(2, 1, width), 38.0)[1]
+        for width in (0.001, 0.05, 0.5)
+    ]
     assert left[0] < left[1] < left[2]
 
 
 def test_points_outside_of_the_box_are_refused():
     y, x, point = mixture(1000, 2)
     point = as_parameters(1, **point)
-    settled = rows.Rows(y, x).settle(point, box(2, 1, 0.01), 38.0)
+    source = rows.Rows(y, x)
     for index in range(3):
         outside = [part[None].copy() for part in point]
         outside[index].flat[0] += 0.02
         with pytest.raises(ValueError, match="points: some are outside of the box"):
-            settled.values(tuple(outside))
+            source.values_in_box(tuple(outside), point, box(2, 1, 0.01), 38.0)
     nan = (point[0][None] * np.nan, point[1][None], point[2][None])
     with pytest.raises(ValueError, match="points"):
-        settled.values(nan)
+        source.values_in_box(nan, point, box(2, 1, 0.01), 38.0)
 
 
 def test_a_row_that_is_no_number_never_settles():
     y, x, point = mixture(1000, 2)
     y[[10, 20]] = np.nan, np.inf
     point = as_parameters(1, **point)
-    settled = rows.Rows(y, x).settle(point, box(2, 1, 0.01), 38.0)
-    assert np.isnan(settled.values(inside(point, 0.005))).all()
-    assert {10, 20} <= set(np.flatnonzero(np.isin(x[:, 0], settled.left.chunks[0][1])))
+    found, _ = rows.Rows(y, x).values_in_box(inside(point, 0.005), point, box(2, 1, 0.01), 38.0)
+    assert np.isnan(found).all()
+    left = kernels.settle(*as_rows(y, x), *point, *box(2, 1, 0.01), 38.0)[4]
+    assert set(x[[10, 20], 0]) <= set(left[0])
 
 
 @pytest.mark.usefixtures("small_chunks")

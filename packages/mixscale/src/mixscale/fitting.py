@@ -504,8 +504,9 @@ def fit(
     distances = points[0] - centre[0], points[1] - centre[1], np.log(points[2] / centre[2])
     half_widths = tuple(np.abs(d).max(axis=0) * (1 + 1e-9) + 1e-300 for d in distances)
     # Beyond e**-37 the other components do not change a double.
-    settled = source.settle(centre, half_widths, 37 + log(len(centre[0])))
-    lp = settled.values(points) + prior
+    margin = 37 + log(len(centre[0]))
+    values, n_left = source.values_in_box(points, centre, half_widths, margin)
+    lp = values + prior
     log_weights = lp - mode.value + 0.5 * (normal**2).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     ess = weights.sum() ** 2 / (weights**2).sum()
@@ -519,7 +520,7 @@ def fit(
         "log_weight_sd": float(log_weights.std()),
         "passes": source.passes,
         "rows": n_rows,
-        "rows_left": settled.n_left,
+        "rows_left": n_left,
         "exchangeable": exchangeable,
     }
     stats = {"log_weight": log_weights, "accepted": accepted, "lp": lp[index]}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,11 +50,14 @@ def _values(y, covariates, *points) -> Arrays:
     return (sum(_by_block(kernels.values, y, covariates, *map(_own, points))),)
 
 
-def _settle(y, covariates, *box, margin) -> Arrays:
-    parts = _by_block(kernels.settle, y, covariates, *map(_own, box), margin)
-    x, y = (np.concatenate([part[k] for part in parts], axis=-1) for k in (4, 5))
-    sums = _add([part[:4] for part in parts])
-    return (*sums, np.array(y.size), y, None if covariates is None else x.T)
+def _values_in_box(y, covariates, *arguments, margin) -> Arrays:
+    """Settle the rows that can be, and evaluate the others while they are at hand."""
+
+    def block(x, y, *arguments):
+        *sums, x, y = kernels.settle(x, y, *arguments[:6], margin)
+        return (*sums, np.array(y.size), kernels.values(x, y, *arguments[6:]))
+
+    return _add(_by_block(block, y, covariates, *map(_own, arguments)))
 
 
 def _take(y, covariates, positions) -> Arrays:
@@ -109,21 +111,11 @@ class Rows:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(call, range(len(self.chunks))))
 
-    def _keep(self, parts: list) -> list:
-        """Compute what later passes read again, and leave it where it is."""
-        return parts
-
     def _total(self, parts: list) -> Arrays:
         return _add(parts)
 
     def _gather(self, parts: list) -> Sequence[Arrays]:
         return parts
-
-    def _left(self, chunks: list) -> Rows:
-        """Return rows of the same kind, for chunks that `_map` has made."""
-        left = object.__new__(type(self))
-        left.__dict__ |= self.__dict__ | {"chunks": chunks, "passes": 0}
-        return left
 
     def derivatives(self, point: Arrays) -> Arrays:
         """Return the log-likelihood, its gradient and its Hessian, in one pass."""
@@ -135,12 +127,37 @@ class Rows:
         self.passes += 1
         return self._total(self._map(_values, *points))[0]
 
-    def settle(self, centre: Arrays, half_widths: Arrays, margin: float) -> Settled:
-        """Replace the rows that are certain over a box by their statistics, in one pass."""
+    def values_in_box(
+        self, points: Arrays, centre: Arrays, half_widths: Arrays, margin: float
+    ) -> tuple[np.ndarray, int]:
+        """Return the log-likelihood at many points of a box, in one pass.
+
+        Rows that are certain over the box enter by their sufficient statistics, and no others are
+        kept: each chunk's are evaluated when it is read. Also returns how many others there are.
+
+        Raises
+        ------
+        ValueError
+            If a point is outside: there the statistics say nothing.
+        """
+        log_weights, coefficients, sigma = points
+        shift = coefficients - centre[1]
+        distances = (log_weights - centre[0], shift, np.log(sigma / centre[2]))
+        for distance, half_width in zip(distances, half_widths, strict=True):
+            if not (np.abs(distance) <= half_width).all():
+                raise ValueError("points: some are outside of the box over which rows are certain.")
         self.passes += 1
-        parts = self._keep(self._map(_settle, *centre, *half_widths, margin=margin))
-        left = self._left([(part[5], part[6]) for part in parts])
-        return Settled(centre, half_widths, self._total([part[:5] for part in parts]), left)
+        n_rows, xx, xu, uu, n_left, left = self._total(
+            self._map(_values_in_box, *centre, *half_widths, *points, margin=margin)
+        )
+        squares = (
+            uu
+            - 2 * np.einsum("skp,kp->sk", shift, xu)
+            + np.einsum("skp,kpq,skq->sk", shift, xx, shift)
+        )
+        constants = log_weights - np.log(sigma) - kernels.HALF_LOG_2PI
+        certain = n_rows * constants - 0.5 * squares / sigma**2
+        return certain.sum(axis=-1) + left, int(n_left)
 
     def take(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return y and the covariates at increasing positions, in one pass."""
@@ -185,11 +202,6 @@ class DaskRows(Rows):
             for index, chunk in enumerate(self.chunks)
         ]
 
-    def _keep(self, parts: list) -> list:
-        from dask import persist
-
-        return list(persist(*parts))
-
     def _total(self, parts: list) -> Arrays:
         from dask import delayed
 
@@ -202,48 +214,6 @@ class DaskRows(Rows):
         from dask import compute
 
         return compute(*parts)
-
-
-@dataclass
-class Settled:
-    """Rows of which those that are certain over a box of parameters became sufficient statistics.
-
-    The rows that are left stay where they were.
-    """
-
-    centre: Arrays
-    half_widths: Arrays
-    sums: Arrays
-    left: Rows
-
-    @property
-    def n_left(self) -> int:
-        """The number of rows that are not certain."""
-        return int(self.sums[4])
-
-    def values(self, points: Arrays) -> np.ndarray:
-        """Return the log-likelihood of all rows at points of the box.
-
-        Raises
-        ------
-        ValueError
-            If a point is outside: there the statistics say nothing.
-        """
-        log_weights, coefficients, sigma = points
-        shift = coefficients - self.centre[1]
-        distances = (log_weights - self.centre[0], shift, np.log(sigma / self.centre[2]))
-        for distance, half_width in zip(distances, self.half_widths, strict=True):
-            if not (np.abs(distance) <= half_width).all():
-                raise ValueError("points: some are outside of the box over which rows are certain.")
-        n_rows, xx, xu, uu, _ = self.sums
-        squares = (
-            uu
-            - 2 * np.einsum("skp,kp->sk", shift, xu)
-            + np.einsum("skp,kpq,skq->sk", shift, xx, shift)
-        )
-        constants = log_weights - np.log(sigma) - kernels.HALF_LOG_2PI
-        certain = n_rows * constants - 0.5 * squares / sigma**2
-        return certain.sum(axis=-1) + self.left.values(points)
 
 
 def _available_cores() -> int:
