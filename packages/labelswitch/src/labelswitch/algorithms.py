@@ -469,9 +469,9 @@ class _Probabilities:
             p, own = self.p[part], [one[part] for one in current]
             if not is_fortran:
                 return function(np.ascontiguousarray(p), own)
-            block = spare.pop() if spare else np.empty((step, *p.shape[1:]), p.dtype)
+            block = spare.pop() if spare else np.empty((step, *p.shape[:0:-1]), p.dtype)
             kernels.in_draw_order(p, block[: len(p)])
-            result = function(block[: len(p)], own)
+            result = function(block[: len(p)].transpose(0, 2, 1), own)
             spare.append(block)
             return result
 

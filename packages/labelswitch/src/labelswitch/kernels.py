@@ -289,13 +289,17 @@ def count_votes(z, permutations):
 
 @_compile()
 def in_draw_order(p, result):
-    """Write p (m, n, K) in C order; a few observations at a time, to use what the cache holds."""
+    """Write p (m, n, K), whose draws lie side by side in memory, as (m, K, n) in C order.
+
+    That is the order in which a sweep holds a draw. Some observations at a time: a line of the
+    cache that is read for one draw serves the next ones.
+    """
     n_draws, n_observations, size = p.shape
-    for first in range(0, n_observations, 8):
-        for t in range(n_draws):
-            for i in range(first, min(first + 8, n_observations)):
-                for k in range(size):
-                    result[t, i, k] = p[t, i, k]
+    for k in range(size):
+        for first in range(0, n_observations, 256):
+            for t in range(n_draws):
+                for i in range(first, min(first + 256, n_observations)):
+                    result[t, k, i] = p[t, i, k]
 
 
 @_compile(fastmath=REORDER)
