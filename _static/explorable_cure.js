@@ -202,12 +202,14 @@
       );
     }
     const single = ordered || gaussian;
-    code.push(...labels({ purpose, single, unknown, touching, gaussian, bulky, hasModel: true }, add));
+    code.push(
+      ...labels({ purpose, single, ordered, unknown, touching, gaussian, bulky, hasModel: true }, add)
+    );
     return { steps, code: code.join("\n") };
   }
 
   /** The lines after the draws; adds the last two steps. */
-  function labels({ purpose, single, unknown, touching, gaussian, bulky, hasModel }, add) {
+  function labels({ purpose, single, ordered, unknown, touching, gaussian, bulky, hasModel }, add) {
     const lines = [];
     const byParameters = bulky ? ', method="pra"' : "";
     const model = hasModel ? `, model=model${byParameters}` : "";
@@ -266,7 +268,8 @@
       );
     } else if (single) {
       lines.push('print(dt.posterior["weights"].mean(("chain", "draw")).values)');
-      add("Labels", "They are in order already.", "There is one labelling in these draws.");
+      const none = ordered ? "They are in order already." : "They need no cure: all draws have the same.";
+      add("Labels", none, "There is one labelling in these draws.");
     } else {
       lines.push(relabel, "print(relabelled.confidence.min().item())");
       add(
