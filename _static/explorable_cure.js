@@ -201,16 +201,16 @@
           : "One chain cannot show that there are other labellings, or another mode."
       );
     }
-    const single = ordered || gaussian;
     code.push(
-      ...labels({ purpose, single, ordered, unknown, touching, gaussian, bulky, hasModel: true }, add)
+      ...labels({ purpose, ordered, unknown, touching, gaussian, bulky, hasModel: true }, add)
     );
     return { steps, code: code.join("\n") };
   }
 
   /** The lines after the draws; adds the last two steps. */
-  function labels({ purpose, single, ordered, unknown, touching, gaussian, bulky, hasModel }, add) {
+  function labels({ purpose, ordered, unknown, touching, gaussian, bulky, hasModel }, add) {
     const lines = [];
+    const single = ordered || gaussian; // one labelling is left
     const byParameters = bulky ? ', method="pra"' : "";
     const model = hasModel ? `, model=model${byParameters}` : "";
     const relabel = `relabelled = labelswitch.relabel(dt${model})`;

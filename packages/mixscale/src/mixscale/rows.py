@@ -132,8 +132,8 @@ class Rows:
     ) -> tuple[np.ndarray, int]:
         """Return the log-likelihood at many points of a box, in one pass.
 
-        Rows that are certain over the box enter by their sufficient statistics, and no others are
-        kept: each chunk's are evaluated when it is read. Also returns how many others there are.
+        Rows that are certain over the box enter by their sufficient statistics. The others are
+        evaluated when their chunk is read, and not kept. Also returns how many these are.
 
         Raises
         ------
