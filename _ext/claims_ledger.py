@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from mixbook.claims import stored_claims
 from mixbook.compare import VALUE, VARIES, WITHIN, parts, tolerance_of_claims
 from mixbook.mutants import KINDS, REPORT, code_cells, score
-from mixbook.sweep import TABLE
+from mixbook.sweep import TABLE, spread_of_claims
 
 
 def escaped(text: str) -> str:
@@ -50,18 +50,19 @@ class ClaimsLedger(_Directive):
     """A table for each chapter: statement, measured value, accepted range, other seeds."""
 
     def run(self):
-        lines, total, sweep = [], 0, self.read(TABLE)
+        lines, total = [], 0
+        self.env.note_dependency(str(TABLE))
         for path in sorted((Path(self.env.srcdir) / "chapters").glob("*.ipynb")):
             self.env.note_dependency(str(path))
             claims, within = stored_claims(path), tolerance_of_claims(path)
             if not claims:
                 continue
             total += len(claims)
-            rows = []
+            rows, fared = [], spread_of_claims(path.stem)
             for record in claims:
                 measured, limit = record["measured"], within.get(record["name"])
                 measured += f" ± {limit:.2g}" if limit else ""
-                seeds = other_seeds(sweep.get(path.stem, {}).get(record["name"], {}))
+                seeds = other_seeds(fared[record["name"]])
                 rows.append([escaped(record["statement"]), measured, record["accepted"], seeds])
             lines += [f"**{{doc}}`chapters/{path.stem}`** ({len(claims)} claims)", ""]
             lines += table("44 18 18 20", ["Claim", "Measured", "Accepted", "Other seeds"], rows)
@@ -70,7 +71,7 @@ class ClaimsLedger(_Directive):
 
 def other_seeds(entry: dict) -> str:
     """Return in words how a claim fared under other seeds."""
-    if not entry or not entry["runs"]:
+    if not entry["runs"]:
         return "not run"
     held = f"held in {entry['runs'] - len(entry['failed'])} of {entry['runs']}"
     if entry.get("margin") is None:

@@ -4,6 +4,7 @@ import ast
 import html
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,11 @@ def stored_claims(path: Path) -> list[dict]:
         ``range``, two numbers or None.
     """
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return [record for cell in cells for record in claims_in(cell.get("outputs", []))]
+
+
+def claims_in(outputs: Iterable[dict]) -> list[dict]:
+    """Return the records that `claim` left in the outputs of a cell."""
     records = [output.get("metadata", {}).get(METADATA_KEY) for output in outputs]
     return [record for record in records if record]
 

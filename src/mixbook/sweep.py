@@ -3,10 +3,10 @@
 ``--samplers 8`` runs each chapter with its own data and other samplers' randomness, every second
 time as on an older processor, and writes into the cells by how much the numbers that a reader sees
 may differ from the stored ones. ``--seeds 20`` runs each chapter under 1 to 20 as
-``MIXBOOK_SEED``, and stores each claim's spread beside its range. Finished runs are kept in
-``.runs``, so that an interrupted command goes on where it stopped, and a chapter whose code did not
-change is not run again. Where only the sentence or the limits of a claim changed, its values under
-the seeds stand, and are judged by the new limits.
+``MIXBOOK_SEED``, and stores what each claim measured. Finished runs are kept in ``.runs``, so that
+an interrupted command goes on where it stopped, and what the table holds of a seed is not measured
+again, on another machine neither. What a claim measured stands for as long as the code up to its
+cell; where only the sentence or the limits changed, it is judged by the new limits.
 """
 
 import argparse
@@ -26,13 +26,13 @@ from typing import NamedTuple
 import nbformat
 from scipy import stats
 
-from mixbook.claims import METADATA_KEY, ClaimError, stored_claims
+from mixbook.claims import METADATA_KEY, ClaimError, claims_in, stored_claims
 from mixbook.compare import VALUE, VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
 CHAPTERS = ROOT / "chapters"
 RUNS = ROOT / ".runs"
-TABLE = ROOT / "tests" / "sweep.json"  # what the last sweep found
+TABLE = ROOT / "tests" / "sweep.json"  # what the claims measured under seeds
 FALSE_ALARMS = 1e-5  # how often an honest number may lie outside; the book has thousands
 ROUNDED = 0.01  # what rounding to two decimals may move, of a number between 1 and 10
 # Without these, NumPy, OpenBLAS and LLVM round as on a processor of 2009, which stands for another
@@ -64,11 +64,17 @@ class Run(NamedTuple):
         return RUNS / self.chapter / code / f"seed-{self.seed}-sampler-{self.sampler}.json"
 
     def start(self) -> None:
-        """Run the chapter in a process of its own, unless there is a record of it.
+        """Run the chapter in a process of its own, unless it is known what the run would show.
 
-        One in which a claim fell lacks what stands after it in its cell, and is made anew.
+        Where a claim fell, what stands after it in its cell was not measured, and is made anew.
         """
-        if any(not each["failed"] for each in records([self])):
+        if self.sampler:
+            is_known = any(not each["failed"] for each in records([self]))
+        else:
+            is_known = all(
+                values.get(self.seed) is not None for values in measured(self.chapter).values()
+            )
+        if is_known:
             return
         shifts = {"MIXBOOK_SEED": str(self.seed), "MIXBOOK_SAMPLER": str(self.sampler)}
         old = OLD_PROCESSOR if self.sampler and self.sampler % 2 == 0 else {}
@@ -107,11 +113,8 @@ def record(run: Run) -> None:
             for output in outputs
             if METADATA_KEY in output.get("metadata", {})
         }
-        claims |= {
-            name: shown[cell.id][f"glued {name}"].numbers[0]
-            for name in names
-            if shown[cell.id][f"glued {name}"].numbers
-        }
+        glued = {name: shown[cell.id][f"glued {name}"].numbers for name in names}
+        claims |= {name: numbers[0] if numbers else True for name, numbers in glued.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps({"shown": shown, "claims": claims, "failed": failed}))
@@ -237,8 +240,50 @@ def write_tolerances(chapter: str, count: int) -> int:
     return len(found)
 
 
-def spread_of_claims(chapter: str, seeds: Sequence[int]) -> dict[str, dict]:
-    """Return for each claim of a chapter how it fared under the seeds whose runs are finished.
+def code_of_claims(chapter: str) -> dict[str, str]:
+    """Return for each claim of a chapter a digest of the code and data up to its cell."""
+    notebook = nbformat.read(CHAPTERS / f"{chapter}.ipynb", as_version=4)
+    found, cells = {}, notebook.cells
+    for number, cell in enumerate(cells, 1):
+        names = [record["name"] for record in claims_in(cell.get("outputs", []))]
+        if names:
+            notebook.cells = cells[:number]
+            found |= dict.fromkeys(names, digest(notebook, limits=False))
+    return found
+
+
+def measured(chapter: str) -> dict[str, dict[int, float | bool | None]]:
+    """Return what the claims of a chapter, as its code stands, measured under which seeds.
+
+    Returns
+    -------
+    dict
+        By name, and by seed: a number, True or False, or None where the claim fell for another
+        reason than its limits, such as NaN.
+    """
+    found: dict[str, dict] = {}
+    table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    for name, code in code_of_claims(chapter).items():
+        entry = table.get(chapter, {}).get(name, {})
+        found[name] = {}
+        if entry.get("code") == code:
+            seeds = numbers(entry["seeds"])
+            values = entry["values"]
+            found[name] = dict(
+                zip(seeds, values if len(values) > 1 else values * len(seeds), strict=True)
+            )
+    for path in Run(chapter, 0, 0).path.parent.glob("seed-*-sampler-0.json"):
+        seed, run = int(path.stem.split("-")[1]), json.loads(path.read_text())
+        for name, value in run["claims"].items():
+            refused = ", accepted " not in run["failed"].get(name, ", accepted ")
+            is_number = value is not None and math.isfinite(value)
+            if name in found:
+                found[name][seed] = value if is_number and not refused else None
+    return {name: dict(sorted(values.items())) for name, values in found.items()}
+
+
+def spread_of_claims(chapter: str) -> dict[str, dict]:
+    """Return for each claim of a chapter how it fared under the seeds that are known.
 
     Returns
     -------
@@ -248,56 +293,87 @@ def spread_of_claims(chapter: str, seeds: Sequence[int]) -> dict[str, dict]:
         the nearer limit, None where the values do not differ.
     """
     found = {}
-    kept = {seed: records([Run(chapter, seed, 0)]) for seed in seeds}
-    kept = {seed: each[0] for seed, each in kept.items() if each}
+    kept = measured(chapter)
     for claim in stored_claims(CHAPTERS / f"{chapter}.ipynb"):
-        name = claim["name"]
-        values = [each["claims"][name] for each in kept.values() if name in each["claims"]]
-        numbers = [float(value) for value in values if isinstance(value, int | float)]
-        entry = {"runs": len(kept)}
-        entry["failed"] = [seed for seed, each in kept.items() if _fell(claim, each)]
-        if len(numbers) > 1 and all(map(math.isfinite, numbers)):
-            spread, mean = statistics.stdev(numbers), statistics.fmean(numbers)
+        values = kept[claim["name"]]
+        entry = {"runs": len(values)}
+        entry["failed"] = [seed for seed, value in values.items() if _fell(claim, value)]
+        finite = [value for value in values.values() if type(value) in (int, float)]
+        if len(finite) > 1:
+            spread, mean = statistics.stdev(finite), statistics.fmean(finite)
             limits = [abs(mean - limit) for limit in claim["range"] if limit is not None]
             margin = round(min(limits) / spread, 1) if spread > 0 else None
-            low, high = (float(f"{value:.4g}") for value in (min(numbers), max(numbers)))
+            low, high = (float(f"{value:.4g}") for value in (min(finite), max(finite)))
             entry |= {"low": low, "high": high, "margin": margin}
-        found[name] = entry
+        found[claim["name"]] = entry
     return found
 
 
-def _fell(claim: dict, run: dict) -> bool:
-    """Tell whether a claim with the limits that it has now falls under what a run measured."""
-    name, (low, high) = claim["name"], claim["range"]
-    value = run["claims"].get(name)
-    if value is None:  # a statement that is true or false
-        return name in run["failed"]
-    if (
-        math.isnan(value)
-        or (low is not None and value < low)
-        or (high is not None and value > high)
-    ):
-        return True
-    return ", accepted " not in run["failed"].get(name, ", accepted ")  # 0, say: suspicious
+def _fell(claim: dict, value: float | bool | None) -> bool:
+    """Tell whether a claim with the limits that it has now falls with what was measured."""
+    low, high = claim["range"]
+    return value is None or (low is not None and value < low) or (high is not None and value > high)
 
 
-def report(chapters: Sequence[str], seeds: Sequence[int]) -> int:
-    """Print and store the spreads of all claims; return 1 where one failed."""
-    table = {chapter: spread_of_claims(chapter, seeds) for chapter in chapters}
+def write_table(chapters: Sequence[str]) -> None:
+    """Store what the claims of chapters measured, beside what is known of other chapters.
+
+    Seeds are written as in ``1-20,101``, and values once where all are the same.
+    """
+    table = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+    for chapter in chapters:
+        codes, kept = code_of_claims(chapter), measured(chapter)
+        table[chapter] = {}
+        for name, values in kept.items():
+            if values:
+                several = list(values.values())
+                is_one = len(set(several)) == 1
+                table[chapter][name] = {
+                    "code": codes[name],
+                    "seeds": ranges(values),
+                    "values": several[:1] if is_one else several,
+                }
+    lines = [
+        f" {json.dumps(chapter)}: {{\n"
+        + ",\n".join(f"  {json.dumps(name)}: {json.dumps(entry)}" for name, entry in claims.items())
+        + "\n }"
+        for chapter, claims in sorted(table.items())
+    ]
+    TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def report(chapters: Sequence[str]) -> int:
+    """Print and store how all claims fared under the seeds that are known.
+
+    Returns
+    -------
+    int
+        1 where one fell.
+    """
     failures = 0
-    for chapter, claims in table.items():
-        for name, entry in claims.items():
-            measured = f"{entry['low']:g} to {entry['high']:g}" if "low" in entry else "true"
-            line = f"{chapter}: {name}: {entry['runs']} runs, {measured}"
+    for chapter in chapters:
+        for name, entry in spread_of_claims(chapter).items():
+            extremes = f"{entry['low']:g} to {entry['high']:g}" if "low" in entry else "true"
+            line = f"{chapter}: {name}: {entry['runs']} runs, {extremes}"
             line += f", margin {entry['margin']} spreads" if entry.get("margin") else ""
             if entry["failed"]:
                 failures += 1
                 line += f"; FAILED under {', '.join(map(str, entry['failed']))}"
             print(line)
-    known = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
-    table = dict(sorted((known | table).items()))  # beside what is known of other chapters
-    TABLE.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    write_table(chapters)
     return int(failures > 0)
+
+
+def ranges(seeds: Iterable[int]) -> str:
+    """Return seeds, in order, as `numbers` reads them."""
+    pieces: list[list[int]] = []
+    for seed in seeds:
+        if pieces and seed == pieces[-1][1] + 1:
+            pieces[-1][1] = seed
+        else:
+            pieces.append([seed, seed])
+    alone = len(pieces) == 1  # where one number would be read as how many
+    return ",".join(str(a) if a == b and not alone else f"{a}-{b}" for a, b in pieces)
 
 
 def numbers(text: str) -> list[int]:
@@ -329,13 +405,19 @@ def main() -> int:
     runs += [Run(chapter, seed, 0) for seed in arguments.seeds for chapter in chapters]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(Run.start, runs))
-    missing = [run for run in runs if not run.path.exists()]
+    kept = {chapter: measured(chapter) for chapter in chapters} if arguments.seeds else {}
+    missing = [
+        run
+        for run in runs
+        if not run.path.exists()
+        and (run.sampler or any(run.seed not in values for values in kept[run.chapter].values()))
+    ]
     for run in missing:
         print(f"{run.chapter}: no record under seed {run.seed}, sampler {run.sampler}; see above")
     if arguments.samplers:
         for chapter in chapters:
             print(f"{chapter}: from {write_tolerances(chapter, arguments.samplers)} runs")
-    failed = report(chapters, arguments.seeds) if arguments.seeds else 0
+    failed = report(chapters) if arguments.seeds else 0
     return int(failed or bool(missing))
 
 

@@ -1,13 +1,17 @@
 """The sweep over seeds: how tolerances follow from spreads, and what the table says of a claim."""
 
 import json
+import shutil
 
 import nbformat
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from mixbook import sweep
+from mixbook.claims import METADATA_KEY
 from mixbook.compare import VARIES, Part
 from mixbook.sweep import Run, numbers, spread_of_claims, tolerances
 
@@ -112,6 +116,7 @@ def test_a_value_is_exact_where_most_runs_gave_all_of_its_digits():
 def test_seeds_are_read_from_ranges():
     assert numbers("1-3,101") == [1, 2, 3, 101]
     assert numbers("3") == [1, 2, 3]
+    assert numbers("3-3") == [3]
 
 
 CHAPTER = """
@@ -174,24 +179,98 @@ def test_the_samplers_change_and_the_data_do_not(chapter, monkeypatch):
     assert len({sampler for _, sampler in lines}) == 3
 
 
-def test_the_table_names_the_seeds_that_fail_and_the_margin(monkeypatch):
-    stored = {"name": "a", "range": [0.0, 1.0], "statement": "", "measured": "", "accepted": ""}
-    monkeypatch.setattr(sweep, "stored_claims", lambda path: [stored])
-    values = {1: 0.4, 2: 0.5, 3: 0.6, 4: 1.2}
-    monkeypatch.setattr(
-        sweep,
-        "records",
-        lambda runs: [
-            {
-                "claims": {"a": values[runs[0].seed]},
-                "failed": {"a": ""} if runs[0].seed == 4 else {},
-            }
-        ],
-    )
-    assert spread_of_claims("small", [1, 2, 3]) == {
+def store(folder, sources, name="small"):
+    """Store a chapter of several cells, with one claim in each, of which the record is given."""
+    cells = []
+    for claim, source in sources:
+        output = nbformat.v4.new_output("display_data", metadata={METADATA_KEY: claim})
+        cells.append(nbformat.v4.new_code_cell(source, outputs=[output]))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+
+
+def keep(seed, claims, failed=None):
+    """Keep a run of the chapter as it is stored."""
+    path = Run("small", seed, 0).path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"shown": {}, "claims": claims, "failed": failed or {}}))
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch):
+    """Make a book without chapters, runs or table."""
+    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(sweep, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(sweep, "TABLE", tmp_path / "sweep.json")
+    return tmp_path
+
+
+A, B = ({"name": name, "range": [0.0, 1.0]} for name in "ab")
+
+
+def test_the_table_names_the_seeds_that_fail_and_the_margin(book):
+    store(book, [(A, "x")])
+    for seed, value in {1: 0.4, 2: 0.5, 3: 0.6}.items():
+        keep(seed, {"a": value})
+    assert spread_of_claims("small") == {
         "a": {"runs": 3, "failed": [], "low": 0.4, "high": 0.6, "margin": 5.0}
     }
-    assert spread_of_claims("small", [1, 4])["a"]["failed"] == [4]
+    keep(4, {"a": 1.2}, {"a": "measured 1.2, accepted 0 to 1"})
+    keep(12, {"a": float("nan")}, {"a": "not a finite number"})
+    assert spread_of_claims("small")["a"]["failed"] == [4, 12]
+
+
+def test_the_table_keeps_what_was_measured_where_the_runs_are_gone(book, capsys):
+    store(book, [(A, "x"), (B, "y")])
+    for seed in (1, 2, 3, 7):
+        keep(seed, {"a": seed / 10, "b": True})
+    assert sweep.report(["small"]) == 0
+    before = sweep.measured("small")
+    shutil.rmtree(book / "runs")
+    assert sweep.measured("small") == before
+    assert before["b"] == {1: True, 2: True, 3: True, 7: True}
+    assert json.loads((book / "sweep.json").read_text())["small"]["b"]["values"] == [True]
+    keep(4, {"a": 1.5, "b": True}, {"a": "measured 1.5, accepted 0 to 1"})
+    assert sweep.report(["small"]) == 1
+    assert "a: 5 runs, 0.1 to 1.5" in capsys.readouterr().out
+    assert json.loads((book / "sweep.json").read_text())["small"]["a"]["seeds"] == "1-4,7"
+
+
+def test_what_a_claim_measured_stands_until_the_code_up_to_its_cell_changes(book):
+    store(book, [(A, "x"), (B, "y")])
+    keep(1, {"a": 0.5, "b": 0.5})
+    sweep.write_table(["small"])
+    store(book, [(A, "x"), (B, "z")])
+    assert sweep.measured("small") == {"a": {1: 0.5}, "b": {}}
+    keep(2, {"a": 0.6, "b": 0.6})
+    assert sweep.measured("small") == {"a": {1: 0.5, 2: 0.6}, "b": {2: 0.6}}
+    store(book, [(A, "w"), (B, "z")])
+    assert sweep.measured("small") == {"a": {}, "b": {}}
+
+
+def test_a_seed_in_the_table_is_not_run_again_unless_a_claim_was_refused(book, monkeypatch):
+    calls = []
+
+    def run(command, **options):
+        calls.append(command)
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(sweep.subprocess, "run", run)
+    store(book, [(A, "x")])
+    Run("small", 1, 0).start()
+    assert len(calls) == 1
+    keep(1, {"a": 0.5})
+    keep(2, {"a": 0.0}, {"a": "measured exactly 0, as"})  # until same_as= is given, say
+    sweep.write_table(["small"])
+    shutil.rmtree(book / "runs")
+    Run("small", 1, 0).start()
+    assert len(calls) == 1
+    Run("small", 2, 0).start()
+    assert len(calls) == 2
+
+
+@given(st.sets(st.integers(1, 200), min_size=1))
+def test_seeds_are_written_as_they_are_read(seeds):
+    assert numbers(sweep.ranges(sorted(seeds))) == sorted(seeds)
 
 
 def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path, monkeypatch):
@@ -213,29 +292,25 @@ def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path
 @pytest.mark.parametrize(
     ("value", "failed", "limits", "fell"),
     [
-        (0.5, False, [0.0, 1.0], False),
-        (0.5, False, [0.6, 1.0], True),  # narrowed since
-        (0.5, True, [0.0, 1.0], False),  # widened since
-        (0.5, False, [None, 0.4], True),
-        (0.5, False, [None, None], False),
-        (float("nan"), True, [0.0, 1.0], True),
-        (float("nan"), True, [None, 1.0], True),
+        (0.5, "", [0.0, 1.0], False),
+        (0.5, "", [0.6, 1.0], True),  # narrowed since
+        (0.5, "measured 0.5, accepted 0.6 to 1", [0.0, 1.0], False),  # widened since
+        (0.5, "", [None, 0.4], True),
+        (0.5, "", [None, None], False),
+        (float("nan"), "not a finite number", [0.0, 1.0], True),
+        (None, "None is not one number", [None, 1.0], True),
         (0.0, "measured exactly 0, as", [0.0, 1.0], True),
         (1.0, "measured exactly 1, as", [0.0, 2.0], True),
-        (0.0, False, [0.0, 1.0], False),  # a count
-        (0, False, [1.0, 2.0], True),
-        (None, True, [0.0, 1.0], True),
-        (None, False, [1.0, 1.0], False),  # a statement without a number
+        (0.0, "", [0.0, 1.0], False),  # a count
+        (0, "", [1.0, 2.0], True),
+        (False, "measured 0, accepted true", [1.0, 1.0], True),
+        (True, "", [1.0, 1.0], False),
     ],
 )
-def test_a_run_is_judged_by_the_limits_of_today(value, failed, limits, fell):
-    run = {
-        "claims": {"a": value} if value is not None else {},
-        "failed": {"a": failed if isinstance(failed, str) else "measured 2, accepted 1"}
-        if failed
-        else {},
-    }
-    assert sweep._fell({"name": "a", "range": limits}, run) == fell
+def test_a_run_is_judged_by_the_limits_of_today(book, value, failed, limits, fell):
+    store(book, [({"name": "a", "range": limits}, "x")])
+    keep(1, {"a": value}, {"a": failed} if failed else {})
+    assert spread_of_claims("small")["a"]["failed"] == [1] * fell
 
 
 def test_a_run_in_which_a_claim_fell_is_made_anew(chapter, monkeypatch):
@@ -247,8 +322,8 @@ def test_a_run_in_which_a_claim_fell_is_made_anew(chapter, monkeypatch):
 
     monkeypatch.setattr(sweep.subprocess, "run", run)
     for failed, count in [({}, 0), ({"small": "why"}, 1)]:
-        path = Run("small", 1, 0).path
+        path = Run("small", 0, 1).path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"shown": {}, "claims": {}, "failed": failed}))
-        Run("small", 1, 0).start()
+        Run("small", 0, 1).start()
         assert len(calls) == count
