@@ -336,9 +336,10 @@ def test_sjw_sampled_permutations_follow_the_seed():
 def test_assignment_is_scipys_to_the_tie(cost):
     size = cost.shape[1]
     workspace = kernels._workspace(size)
-    permutation = np.empty(size, np.intp)
-    for matrix in cost:
-        total = kernels._assign(matrix, permutation, workspace)
+    permutations = np.empty((len(cost), size), np.intp)
+    for t, matrix in enumerate(cost):
+        total = kernels._assign(matrix, permutations, t, workspace)
+        permutation = permutations[t]
         _, column = linear_sum_assignment(matrix)
         np.testing.assert_array_equal(np.argsort(column), permutation)
         u, v = workspace[0][:2]

@@ -34,93 +34,102 @@ def _workspace(size):
 
 
 @_compile()
-def _assign(cost, permutation, workspace):
-    """Write the cheapest permutation of one square cost matrix and return its cost.
+def _assign(cost, permutations, t, workspace):
+    """Write the cheapest permutation of one square cost matrix into row t; return its cost.
 
-    ``cost[k, j]`` is the cost of turning the old label k into the new label j. Shortest augmenting
-    paths (Jonker and Volgenant 1987, in the form of Crouse 2016); ties fall as they do in
-    scipy.optimize.linear_sum_assignment. The duals stay in the workspace:
-    ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation.
+    ``cost[k, j]`` is the cost of turning the old label k into the new label j. The duals stay in
+    the workspace: ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation. When each row
+    has one minimum, in a column of its own, that is the answer; mostly, it is. No branch depends on
+    the costs here, and no array is a view, which Numba would count.
+    """
+    duals, marks = workspace
+    size = cost.shape[0]
+    for column in range(size):
+        marks[0, column] = 0
+        duals[1, column] = 0.0
+    unique = True
+    total = 0.0
+    for row in range(size):
+        lowest = cost[row, 0]
+        best = ties = 0
+        for column in range(1, size):
+            other = cost[row, column]
+            ties = 0 if other < lowest else ties + (other == lowest)
+            best = column if other < lowest else best
+            lowest = other if other < lowest else lowest
+        unique = unique and ties == 0 and marks[0, best] == 0
+        marks[0, best] = 1
+        permutations[t, best] = row
+        duals[0, row] = lowest
+        total += lowest
+    if unique and total < np.inf:
+        return total
+    return _assign_by_paths(cost, permutations[t], workspace)
+
+
+@_compile()
+def _assign_by_paths(cost, permutation, workspace):
+    """Do the same for any costs, by shortest augmenting paths.
+
+    These are those of Jonker and Volgenant (1987), in the form of Crouse (2016); ties fall as they
+    do in scipy.optimize.linear_sum_assignment.
     """
     u, v, distance = workspace[0][0], workspace[0][1], workspace[0][2]
     column_of, path, remaining = workspace[1][0], workspace[1][1], workspace[1][2]
     row_seen, column_seen = workspace[1][3], workspace[1][4]
     row_of = permutation
     size = cost.shape[0]
-
-    # When each row has one minimum, in a column of its own, that is the answer; mostly, it is.
-    for column in range(size):
-        column_seen[column] = 0
-        v[column] = 0.0
-    unique = True
-    for row in range(size):
-        best = 0
-        tied = False
-        for column in range(1, size):
-            if cost[row, column] < cost[row, best]:
-                best = column
-                tied = False
-            elif cost[row, column] == cost[row, best]:
-                tied = True
-        if tied or column_seen[best]:
-            unique = False
-            break
-        column_seen[best] = 1
-        row_of[best] = row
-        u[row] = cost[row, best]
-
-    if not unique:
+    for k in range(size):
+        u[k] = v[k] = 0.0
+        row_of[k] = -1
+        column_of[k] = -1
+    for start in range(size):
         for k in range(size):
-            u[k] = 0.0
-            row_of[k] = -1
-            column_of[k] = -1
-        for start in range(size):
-            for k in range(size):
-                remaining[k] = size - k - 1
-                row_seen[k] = 0
-                column_seen[k] = 0
-                distance[k] = np.inf
-            n_remaining = size
-            shortest = 0.0
-            row = start
-            while True:
-                row_seen[row] = 1
-                lowest = np.inf
-                chosen = -1
-                for position in range(n_remaining):
-                    j = remaining[position]
-                    reduced = shortest + cost[row, j] - u[row] - v[j]
-                    if reduced < distance[j]:
-                        path[j] = row
-                        distance[j] = reduced
-                    if distance[j] < lowest or (distance[j] == lowest and row_of[j] == -1):
-                        lowest = distance[j]
-                        chosen = position
-                if chosen < 0:
-                    raise ValueError("a cost is NaN or infinite")
-                shortest = lowest
-                column = remaining[chosen]
-                column_seen[column] = 1
-                n_remaining -= 1
-                remaining[chosen] = remaining[n_remaining]
-                if row_of[column] == -1:
-                    break
-                row = row_of[column]
-            u[start] += shortest
-            for k in range(size):
-                if row_seen[k] and k != start:
-                    u[k] += shortest - distance[column_of[k]]
-            for j in range(size):
-                if column_seen[j]:
-                    v[j] -= shortest - distance[j]
-            while True:
-                row = path[column]
-                row_of[column] = row
-                following = column_of[row]
-                column_of[row] = column
-                if row == start:
-                    break
-                column = following
+            remaining[k] = size - k - 1
+            row_seen[k] = 0
+            column_seen[k] = 0
+            distance[k] = np.inf
+        n_remaining = size
+        shortest = 0.0
+        row = start
+        while True:
+            row_seen[row] = 1
+            lowest = np.inf
+            chosen = -1
+            for position in range(n_remaining):
+                j = remaining[position]
+                reduced = shortest + cost[row, j] - u[row] - v[j]
+                if reduced < distance[j]:
+                    path[j] = row
+                    distance[j] = reduced
+                if distance[j] < lowest or (distance[j] == lowest and row_of[j] == -1):
+                    lowest = distance[j]
+                    chosen = position
+            if chosen < 0:
+                raise ValueError("a cost is NaN or infinite")
+            shortest = lowest
+            column = remaining[chosen]
+            column_seen[column] = 1
+            n_remaining -= 1
+            remaining[chosen] = remaining[n_remaining]
+            if row_of[column] == -1:
+                break
+            row = row_of[column]
+        u[start] += shortest
+        for k in range(size):
+            if row_seen[k] and k != start:
+                u[k] += shortest - distance[column_of[k]]
+        for j in range(size):
+            if column_seen[j]:
+                v[j] -= shortest - distance[j]
+        while True:
+            row = path[column]
+            row_of[column] = row
+            following = column_of[row]
+            column_of[row] = column
+            if row == start:
+                break
+            column = following
 
     total = 0.0
     for j in range(size):
@@ -129,7 +138,7 @@ def _assign(cost, permutation, workspace):
 
 
 @_compile()
-def _gap(cost, permutation, step, workspace):
+def _gap(cost, permutations, t, step, workspace):
     """Return how much more the second best permutation costs than this one, the best.
 
     Another permutation differs by a cycle of labels, or by several. Moving the old label of j to
@@ -138,11 +147,11 @@ def _gap(cost, permutation, step, workspace):
     all steps non-negative, so a path as long as a known cycle need not be followed.
     """
     size = cost.shape[0]
-    u, v = workspace[0][0], workspace[0][1]
+    duals = workspace[0]
     for j in range(size):
-        row = permutation[j]
+        row = permutations[t, j]
         for i in range(size):
-            step[j, i] = cost[row, i] - u[row] - v[i]
+            step[j, i] = cost[row, i] - duals[0, row] - duals[1, i]
     best = np.inf
     first = second = third = np.inf  # the three least of the cheapest steps away from each label
     for j in range(size):
@@ -170,18 +179,18 @@ def _gap(cost, permutation, step, workspace):
 
 
 @_compile()
-def _assign_or_keep(cost, current, permutation, workspace):
+def _assign_or_keep(cost, current, permutations, t, workspace):
     """Like `_assign`, but keep the current permutation where it is as good.
 
     Otherwise ties would make sweeps wander, and a second relabelling undo the first.
     """
-    best = _assign(cost, permutation, workspace)
+    best = _assign(cost, permutations, t, workspace)
     kept = 0.0
     for j in range(cost.shape[0]):
-        kept += cost[current[j], j]
+        kept += cost[current[t, j], j]
     if kept <= best + TIE * abs(best):
         for j in range(cost.shape[0]):
-            permutation[j] = current[j]
+            permutations[t, j] = current[t, j]
         return kept
     return best
 
@@ -203,8 +212,8 @@ def assign(cost, current):
     workspace = _workspace(size)
     step = np.empty((size, size))
     for t in range(n_draws):
-        totals[t] = _assign_or_keep(cost[t], current[t], permutations[t], workspace)
-        gaps[t] = _gap(cost[t], permutations[t], step, workspace)
+        totals[t] = _assign_or_keep(cost[t], current, permutations, t, workspace)
+        gaps[t] = _gap(cost[t], permutations, t, step, workspace)
     return permutations, totals, gaps
 
 
@@ -259,11 +268,11 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
                 count += partial[cell + 2 * n_cells] + partial[cell + 3 * n_cells]
                 cost[k, j] = -float(count)
         if keep:
-            total += _assign_or_keep(cost, current[t], permutations[t], workspace)
+            total += _assign_or_keep(cost, current, permutations, t, workspace)
         else:
-            total += _assign(cost, permutations[t], workspace)
+            total += _assign(cost, permutations, t, workspace)
         if want_gaps:
-            gaps[t] = _gap(cost, permutations[t], step, workspace)
+            gaps[t] = _gap(cost, permutations, t, step, workspace)
     return permutations, total + z.size, gaps
 
 
@@ -444,9 +453,9 @@ def sweep_probabilities(p, targets, current, eps, move, tolerance):
                     for k in range(size):
                         cost[k, j] = -table[first + j, k]
                 first += size
-                _assign_or_keep(cost, current[s, t], permutations[s, t], workspace)
+                _assign_or_keep(cost, current[s], permutations[s], t, workspace)
                 if tolerance < 0.0:
-                    gaps[s, t] = _gap(cost, permutations[s, t], step, workspace)
+                    gaps[s, t] = _gap(cost, permutations[s], t, step, workspace)
             for j in range(size):
                 source = permutations[s, t, j]
                 for i in range(n_observations):
@@ -515,14 +524,15 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
     permutations = np.empty((n_draws, size), np.intp)
     totals, gaps = np.empty(n_draws), np.empty(n_draws)
     step = np.empty((size, size))
-    identity = np.arange(size)
+    identity = np.empty((n_draws, size), np.intp)
+    identity[:] = np.arange(size)
     cost = np.empty((size, size))
     workspace = _workspace(size)
     n_centre = np.zeros(size)
     n_spread = np.zeros(size)
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
-        _assign_or_keep(cost, identity, permutations[t], workspace)
+        _assign_or_keep(cost, identity, permutations, t, workspace)
         for j in range(size):
             k = permutations[t, j]
             if count[t, k] > 0.0:
@@ -536,8 +546,8 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
                     spread[j, d] += (deviation - spread[j, d]) / n_spread[j]
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
-        totals[t] = _assign_or_keep(cost, identity, permutations[t], workspace)
-        gaps[t] = _gap(cost, permutations[t], step, workspace)
+        totals[t] = _assign_or_keep(cost, identity, permutations, t, workspace)
+        gaps[t] = _gap(cost, permutations, t, step, workspace)
     return permutations, totals, gaps
 
 
@@ -596,7 +606,7 @@ def permutation_posterior(log_density, z, current, uniform, exact):
             k = z[t, i]
             for j in range(size):
                 cost[k, j] -= log_density[i, j]
-        best = _assign_or_keep(cost, current[t], permutations[t], workspace)
+        best = _assign_or_keep(cost, current, permutations, t, workspace)
         log_sum -= best
         if not exact:
             for j in range(size):
