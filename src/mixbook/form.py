@@ -126,7 +126,8 @@ def unread(sources: list[str]) -> list[str]:
         The names of variables and functions that no cell reads, of parameters and variables that
         their function does not read, and of what a comprehension counts and does not read. Those
         that take something apart, as in ``figure, axes = plt.subplots()``, are left out, and so are
-        those that begin with ``_``.
+        those that begin with ``_``, but for a comprehension that goes through anything but a range
+        and does not look at its members: it is named ``in`` what it goes through.
 
     Examples
     --------
@@ -140,9 +141,11 @@ def unread(sources: list[str]) -> list[str]:
         if isinstance(node, ast.FunctionDef):
             found += _unread_in(node)
         elif isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            targets = [each.target for each in node.generators]
-            counted = [target.id for target in targets if isinstance(target, ast.Name)]
-            found += [name for name in counted if name not in _read_in(node)]
+            read = _read_in(node)
+            for each in node.generators:
+                if isinstance(each.target, ast.Name) and each.target.id not in read:
+                    repeats = ast.unparse(each.iter).startswith("range(")
+                    found.append(each.target.id if repeats else f"in {ast.unparse(each.iter)}")
     return [name for name in dict.fromkeys(found) if not name.startswith("_")]
 
 
@@ -228,6 +231,10 @@ def _is_cancelling(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or _outermost(node) not in {"abs", "absolute"}:
         return False
     inner = node.args[0] if node.args else getattr(node.func, "value", node)
+    if isinstance(inner, ast.BinOp) and isinstance(inner.right, ast.Constant):
+        inner = inner.left  # a mean minus its truth, say
+        if isinstance(inner, ast.Call) and (inner.args or inner.keywords):
+            return False  # a mean over some axes leaves others
     return _outermost(inner) in _MIDDLES
 
 
