@@ -27,7 +27,7 @@ import nbformat
 from scipy import stats
 
 from mixbook.claims import METADATA_KEY, ClaimError, claims_in, stored_claims
-from mixbook.compare import VALUE, VARIES, WITHIN, Part, agree, parts
+from mixbook.compare import ROUNDING, VALUE, VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
 CHAPTERS = ROOT / "chapters"
@@ -160,7 +160,7 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
             found[name] = VARIES
             continue
         values = list(zip(part.numbers, *(other.numbers for other in others), strict=True))
-        spread = [_spread(row, is_shown=not name.startswith(VALUE)) for row in values]
+        spread = [_spread(row, factor, is_shown=not name.startswith(VALUE)) for row in values]
         if spread == [math.inf]:
             found[name] = VARIES
         elif any(spread):
@@ -200,16 +200,21 @@ def tolerances(stored: dict[str, Part], runs: Sequence[dict[str, Part]]) -> dict
     return found | {name: VARIES for name in sorted(extra)}
 
 
-def _spread(row: Sequence[float], is_shown: bool) -> float:
+def _spread(row: Sequence[float], factor: float, is_shown: bool) -> float:
     """Return the spread of a number that several runs gave; the first is the stored one.
 
-    What is not shown has twice the standard deviation, since there are thousands of them. NaN
-    stands for what chance may have counted.
+    It is 0 where all runs agree, and so would others: where `factor` standard deviations are no
+    more than rounding may be. What is not shown has twice the standard deviation, since there are
+    thousands of them. NaN stands for what chance may have counted.
     """
     stored, *others = row
     is_exact = is_shown or sum(other == stored for other in others) >= len(others) / 2
     if math.isnan(stored) or (is_exact and all(agree(stored, other) for other in others)):
-        return 0.0
+        if math.isnan(stored) or not (is_shown and others) or abs(stored) < ROUNDING:
+            return 0.0
+        spread = statistics.stdev(row)
+        is_safe = agree(stored, stored + factor * spread) or agree(stored, stored - factor * spread)
+        return 0.0 if is_safe else spread
     numbers = [number for number in row if is_shown or not math.isnan(number)]
     if len(set(numbers)) < 2:
         return math.inf

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mixbook import sweep
 from mixbook.claims import METADATA_KEY
-from mixbook.compare import VARIES, Part
+from mixbook.compare import VARIES, Part, agree
 from mixbook.sweep import Run, numbers, spread_of_claims, tolerances
 
 
@@ -91,6 +91,14 @@ def test_text_that_differs_varies():
 def test_rounding_gets_no_tolerance():
     stored = {"claim a": Part("#", [1e-13])}
     assert tolerances(stored, [{"claim a": Part("#", [3e-14])}]) == {}
+
+
+def test_a_number_that_would_soon_move_by_more_than_rounding_has_a_tolerance():
+    stored = {"claim a": Part("#", [0.99909])}
+    runs = [{"claim a": Part("#", [value])} for value in (0.99902, 0.99904, 0.99906, 0.99901)]
+    assert all(agree(0.99909, run["claim a"].numbers[0]) for run in runs)
+    assert tolerances(stored, runs)["claim a"][0] > 1.5e-4
+    assert tolerances(stored, [{"claim a": Part("#", [0.99909 + 1e-9])}] * 4) == {}
 
 
 def test_a_value_is_exact_where_most_runs_gave_all_of_its_digits():
