@@ -63,18 +63,18 @@ class Run(NamedTuple):
         code = digest(notebook, limits=bool(self.sampler))
         return RUNS / self.chapter / code / f"seed-{self.seed}-sampler-{self.sampler}.json"
 
-    def start(self) -> None:
-        """Run the chapter in a process of its own, unless it is known what the run would show.
+    def is_known(self) -> bool:
+        """Tell whether it is known what the run shows, or, under a seed, what its claims measure.
 
-        Where a claim fell, what stands after it in its cell was not measured, and is made anew.
+        Where a claim fell, what stands after it in its cell was not measured.
         """
         if self.sampler:
-            is_known = any(not each["failed"] for each in records([self]))
-        else:
-            is_known = all(
-                values.get(self.seed) is not None for values in measured(self.chapter).values()
-            )
-        if is_known:
+            return any(not each["failed"] for each in records([self]))
+        return all(values.get(self.seed) is not None for values in measured(self.chapter).values())
+
+    def start(self) -> None:
+        """Run the chapter in a process of its own, unless it is known what the run would show."""
+        if self.is_known():
             return
         shifts = {"MIXBOOK_SEED": str(self.seed), "MIXBOOK_SAMPLER": str(self.sampler)}
         old = OLD_PROCESSOR if self.sampler and self.sampler % 2 == 0 else {}
@@ -208,11 +208,11 @@ def _spread(row: Sequence[float], factor: float, is_shown: bool) -> float:
     thousands of them. NaN stands for what chance may have counted.
     """
     stored, *others = row
+    if math.isnan(stored) or not others:
+        return 0.0
     is_exact = is_shown or sum(other == stored for other in others) >= len(others) / 2
-    if math.isnan(stored) or (is_exact and all(agree(stored, other) for other in others)):
-        if math.isnan(stored) or not (is_shown and others) or abs(stored) < ROUNDING:
-            return 0.0
-        spread = statistics.stdev(row)
+    if is_exact and all(agree(stored, other) for other in others):
+        spread = statistics.stdev(row) if is_shown and abs(stored) >= ROUNDING else 0.0
         is_safe = agree(stored, stored + factor * spread) or agree(stored, stored - factor * spread)
         return 0.0 if is_safe else spread
     numbers = [number for number in row if is_shown or not math.isnan(number)]
@@ -410,13 +410,7 @@ def main() -> int:
     runs += [Run(chapter, seed, 0) for seed in arguments.seeds for chapter in chapters]
     with ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(Run.start, runs))
-    kept = {chapter: measured(chapter) for chapter in chapters} if arguments.seeds else {}
-    missing = [
-        run
-        for run in runs
-        if not run.path.exists()
-        and (run.sampler or any(run.seed not in values for values in kept[run.chapter].values()))
-    ]
+    missing = [run for run in runs if not (run.path.exists() or run.is_known())]
     for run in missing:
         print(f"{run.chapter}: no record under seed {run.seed}, sampler {run.sampler}; see above")
     if arguments.samplers:

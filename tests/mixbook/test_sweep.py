@@ -93,6 +93,10 @@ def test_rounding_gets_no_tolerance():
     assert tolerances(stored, [{"claim a": Part("#", [3e-14])}]) == {}
 
 
+def test_a_claim_that_fell_in_every_run_has_no_tolerance():
+    assert tolerances({"claim a": Part("#", [0.5])}, [{}, {}]) == {}
+
+
 def test_a_number_that_would_soon_move_by_more_than_rounding_has_a_tolerance():
     stored = {"claim a": Part("#", [0.99909])}
     runs = [{"claim a": Part("#", [value])} for value in (0.99902, 0.99904, 0.99906, 0.99901)]
@@ -138,7 +142,29 @@ print(round(rng().random(), 12), seed(1))
 
 
 @pytest.fixture
-def chapter(tmp_path, monkeypatch):
+def book(tmp_path, monkeypatch):
+    """Make a book without chapters, runs or table."""
+    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
+    monkeypatch.setattr(sweep, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(sweep, "TABLE", tmp_path / "sweep.json")
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return a list of the commands that would have run."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return type("Done", (), {"returncode": 0})
+
+    monkeypatch.setattr(sweep.subprocess, "run", run)
+    return commands
+
+
+@pytest.fixture
+def chapter(book, monkeypatch):
     """Make a chapter of three cells in a book of its own; its second claim fails under a seed."""
     from mixbook import rng
 
@@ -150,9 +176,7 @@ def chapter(tmp_path, monkeypatch):
     limit = (max(draws) + min(draws)) / 2 if rng().random() < max(draws) else 1
     sources = CHAPTER.format(limit=max(limit, rng().random() + 1e-9)).split("---")
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
-    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
-    monkeypatch.setattr(sweep, "RUNS", tmp_path / "runs")
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), book / "small.ipynb")
     return draws
 
 
@@ -187,29 +211,20 @@ def test_the_samplers_change_and_the_data_do_not(chapter, monkeypatch):
     assert len({sampler for _, sampler in lines}) == 3
 
 
-def store(folder, sources, name="small"):
+def store(folder, sources):
     """Store a chapter of several cells, with one claim in each, of which the record is given."""
     cells = []
     for claim, source in sources:
         output = nbformat.v4.new_output("display_data", metadata={METADATA_KEY: claim})
         cells.append(nbformat.v4.new_code_cell(source, outputs=[output]))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / f"{name}.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "small.ipynb")
 
 
-def keep(seed, claims, failed=None):
+def keep(seed, claims, failed=None, sampler=0):
     """Keep a run of the chapter as it is stored."""
-    path = Run("small", seed, 0).path
+    path = Run("small", seed, sampler).path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"shown": {}, "claims": claims, "failed": failed or {}}))
-
-
-@pytest.fixture
-def book(tmp_path, monkeypatch):
-    """Make a book without chapters, runs or table."""
-    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
-    monkeypatch.setattr(sweep, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(sweep, "TABLE", tmp_path / "sweep.json")
-    return tmp_path
 
 
 A, B = ({"name": name, "range": [0.0, 1.0]} for name in "ab")
@@ -255,14 +270,7 @@ def test_what_a_claim_measured_stands_until_the_code_up_to_its_cell_changes(book
     assert sweep.measured("small") == {"a": {}, "b": {}}
 
 
-def test_a_seed_in_the_table_is_not_run_again_unless_a_claim_was_refused(book, monkeypatch):
-    calls = []
-
-    def run(command, **options):
-        calls.append(command)
-        return type("Done", (), {"returncode": 0})
-
-    monkeypatch.setattr(sweep.subprocess, "run", run)
+def test_a_seed_in_the_table_is_not_run_again_unless_a_claim_was_refused(book, calls):
     store(book, [(A, "x")])
     Run("small", 1, 0).start()
     assert len(calls) == 1
@@ -281,12 +289,9 @@ def test_seeds_are_written_as_they_are_read(seeds):
     assert numbers(sweep.ranges(sorted(seeds))) == sorted(seeds)
 
 
-def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "CHAPTERS", tmp_path)
-
+def test_a_new_limit_or_sentence_keeps_the_values_but_new_code_does_not(book):
     def path(source, sampler=0):
-        cells = [nbformat.v4.new_code_cell(source)]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "small.ipynb")
+        store(book, [(A, source)])
         return Run("small", 1, sampler).path
 
     first = 'claim("small", x, at_most=1, name="a")'
@@ -321,17 +326,9 @@ def test_a_run_is_judged_by_the_limits_of_today(book, value, failed, limits, fel
     assert spread_of_claims("small")["a"]["failed"] == [1] * fell
 
 
-def test_a_run_in_which_a_claim_fell_is_made_anew(chapter, monkeypatch):
-    calls = []
-
-    def run(command, **options):
-        calls.append(command)
-        return type("Done", (), {"returncode": 0})
-
-    monkeypatch.setattr(sweep.subprocess, "run", run)
+def test_a_run_in_which_a_claim_fell_is_made_anew(book, calls):
+    store(book, [(A, "x")])
     for failed, count in [({}, 0), ({"small": "why"}, 1)]:
-        path = Run("small", 0, 1).path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"shown": {}, "claims": {}, "failed": failed}))
+        keep(0, {}, failed, sampler=1)
         Run("small", 0, 1).start()
         assert len(calls) == count
