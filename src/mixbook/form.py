@@ -13,6 +13,7 @@ _EXTREMES = {  # the words by which a sentence says that it is about one
 _SUPERLATIVE = re.compile(r"\b(largest|highest|longest|worst|smallest|lowest|shortest|fewest)\b")
 _EACH = re.compile(r"\b(all|every|each|both|largest|worst)\b")
 _MIDDLES = {"mean", "median", "average"}
+_MIDDLE = re.compile(r"\b(mean|median|averaged?)\b")  # not "means", which are parameters
 _ORDERED = {"max", "min", "ptp", "sort", "sorted", "quantile"}
 _SIZES = {"abs", "fabs", "absolute", "square", "norm", "ptp", "std"}  # what is never negative
 
@@ -57,7 +58,7 @@ def careless(source: str) -> list[str]:
             found.append(f"the sentence does not say that it is a {outermost}: {statement}")
         meant = _meant(call.args[1], meanings)
         calls = {_outermost(node) for node in ast.walk(meant)}
-        of_several = _SUPERLATIVE.search(statement) and not any(w in statement for w in _MIDDLES)
+        of_several = _SUPERLATIVE.search(statement) and not _MIDDLE.search(statement)
         if of_several and calls & _MIDDLES and not calls & _ORDERED:
             found.append(f"the sentence names an extreme, not a mean: {statement}")
         elif _EACH.search(statement) and any(map(_is_cancelling, ast.walk(meant))):

@@ -20,6 +20,10 @@ from mixbook.form import careless, repeated, unread
             "not a mean: 'largest'",
         ),
         (
+            "claim('given the means: largest', abs(a).mean(), between=(0, 1), name='a')",
+            "not a mean: 'given the means: largest'",
+        ),
+        (
             "claim('all four', float(np.abs((a + 1).mean())), at_most=1, name='a')",
             "of the mean: float(np.abs((a + 1).mean()))",
         ),
