@@ -60,13 +60,13 @@ execute: .venv/installed ## run the chapters whose code or data changed and stor
 check: lint ## look at style, units, stored notebooks and their numbers: the quick part of make test
 	$(PYTHON) -m pytest -q -n 2 --dist worksteal -m "not long and not slow"
 
-test: lint book ## run everything that guards the project
+test: lint ## run everything that guards the project
 	@$(MAKE) -j2 -k --no-print-directory units notebooks
 	$(MUTANTS) --sample
 
 # Side by side, since each leaves a core idle.
 .PHONY: units notebooks
-units:
+units: book
 	$(PYTHON) -m pytest -n 2 --dist worksteal
 	$(WHEEL) --python $(PYTHON) --lock requirements.txt
 
