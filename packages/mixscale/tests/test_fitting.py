@@ -344,6 +344,39 @@ def test_an_empty_component_is_refused():
         mixscale.fit(forum_model(x, y), random_seed=1)
 
 
+def test_a_second_mode_of_the_same_height_is_refused():
+    """At two values of x, lines through four clusters of one size may be parallel or cross."""
+    side = np.repeat([-1.0, 1.0], 400)
+    upper = np.tile([0.0, 1.0], 400)
+    noise = np.random.default_rng(0).normal(0, 0.1, 200)
+    noise = np.concatenate([noise, -noise])[np.arange(800) // 2 % 400]
+    y = 4 * upper - 2 + noise
+    x = np.column_stack([np.ones_like(side), side])
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        b = pm.Normal("b", 0, 5, shape=(2, 2))
+        sigma = pm.HalfNormal("sigma", 1)
+        mixscale.RegressionMixture("y", w, x, b, sigma, observed=y)
+    for seed in range(3):
+        with pytest.raises(mixscale.FitRefusedError, match="no permutations of each other"):
+            mixscale.fit(model, random_seed=seed)
+
+
+def test_mixtures_are_as_far_apart_as_their_components_that_hold_rows():
+    first = np.array([0.3, 0.7, 0.0]), np.array([[1.0], [2.0], [9.0]]), np.array([0.1, 0.2, 1.0])
+    order, sizes = [2, 0, 1], np.array([0.5])
+    second = [part[order].copy() for part in first]
+    assert fitting._distance(first, second, sizes) == 0.0
+    second[1][0] = 5.0  # of the component that is empty
+    assert fitting._distance(first, second, sizes) == 0.0
+    second[1][1] += 0.02
+    assert fitting._distance(first, second, sizes) == pytest.approx(0.02 * 0.5 / 0.1)
+    second[2][2] *= 1.2
+    assert fitting._distance(first, second, sizes) == pytest.approx(np.log(1.2))
+    second[0][:] = [0.3, 0.0, 0.7]
+    assert fitting._distance(first, second, sizes) > 5
+
+
 def test_priors_that_lean_to_a_labelling_are_refused(data):
     with pytest.raises(mixscale.FitRefusedError, match="labelling with the two exchanged"):
         mixscale.fit(forum_model(*data, slope=(-0.5, 0.5), sd=2.0), random_seed=1)

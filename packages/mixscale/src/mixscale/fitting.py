@@ -23,6 +23,7 @@ from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.rewriting.db import RewriteDatabaseQuery
 from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors
+from scipy.optimize import linear_sum_assignment
 
 from mixscale import kernels
 from mixscale.distributions import NormalMixtureRV, RegressionMixtureRV
@@ -41,6 +42,8 @@ NEGLIGIBLE = 10.0
 NOT_FINITE = "rows: the log-likelihood is not finite. Look for NaN or infinity in the rows."
 # Rows that EM sees; it only has to find the basin of a mode.
 EM_ROWS, EM_STEPS = 4_000, 200
+# A component with a smaller weight holds next to no rows, and has no parameters to compare.
+FEW = 1e-3
 
 
 class FitRefusedError(RuntimeError):
@@ -310,11 +313,16 @@ def _search(
     n_components = len(posterior.point(posterior.start)[0])
     found = [_em(y[few], design[few], n_components, rng) for _ in range(n_starts)]
     found.sort(key=lambda item: -item[0])
+    squares = design.T @ design / n
+    sizes = np.sqrt(np.diag(squares))
     distinct: list[tuple[float, Arrays]] = []
     for value, target in found:
-        if all(abs(value - other) > 0.1 for other, _ in distinct):
+        # EM stops short of the mode, here and there by a part of the noise.
+        if not any(
+            abs(value - other) < 0.1 and _distance(target, known, sizes) < 0.5
+            for other, known in distinct
+        ):
             distinct.append((value, target))
-    squares = design.T @ design / n
 
     def derivatives(point):
         return kernels.hessian(x, y, *map(np.ascontiguousarray, point))
@@ -323,7 +331,11 @@ def _search(
     for _, target in distinct[:3]:
         start, _ = _best_labels(posterior, target, squares, n)
         mode = _newton(posterior, derivatives, start.theta)
-        if not any(_same(posterior, mode, other) for other in modes):
+        if not any(
+            abs(mode.value - other.value) < 0.1
+            and _distance(*(_natural(posterior, m.theta) for m in (mode, other)), sizes) < 1e-2
+            for other in modes
+        ):
             modes.append(mode)
     modes.sort(key=lambda mode: -mode.value)
     best = modes[0]
@@ -344,14 +356,23 @@ def _search(
     return best.theta
 
 
-def _same(posterior: _Posterior, first: _Mode, second: _Mode) -> bool:
-    """Return whether two modes are equal but for their labels."""
-    points = [
-        np.column_stack([point[1], np.log(point[2]), point[0]])
-        for point in (posterior.point(first.theta), posterior.point(second.theta))
-    ]
-    left, right = (point[np.lexsort(point.T[::-1])] for point in points)
-    return abs(first.value - second.value) < 0.1 and np.allclose(left, right, rtol=1e-2, atol=1e-3)
+def _natural(posterior: _Posterior, theta: np.ndarray) -> Arrays:
+    log_weights, coefficients, sigma = posterior.point(theta)
+    return np.exp(log_weights), coefficients, sigma
+
+
+def _distance(first: Arrays, second: Arrays, sizes: np.ndarray) -> float:
+    """Return how far two mixtures are from each other, whatever their labels.
+
+    That is the largest difference of a log weight, and of what components have that hold rows: log
+    sigmas, and coefficients in units of the noise at covariates of these sizes (P,).
+    """
+    (w, b, sigma), (v, c, tau) = first, second
+    apart = (np.abs(b[:, None] - c) * sizes).max(axis=2) / np.minimum(sigma[:, None], tau)
+    apart = np.maximum(apart, np.abs(np.log(sigma[:, None] / tau)))
+    apart *= np.minimum(w[:, None], v) > FEW
+    apart = np.maximum(apart, np.abs(np.log((w[:, None] + FEW) / (v + FEW))))
+    return apart[linear_sum_assignment(apart)].max()
 
 
 def _exchangeable(posterior: _Posterior, mode: _Mode, squares: np.ndarray, n_rows: int) -> bool:
@@ -362,11 +383,10 @@ def _exchangeable(posterior: _Posterior, mode: _Mode, squares: np.ndarray, n_row
     FitRefusedError
         If another labelling has a posterior of its own that matters.
     """
-    log_weights, coefficients, sigma = posterior.point(mode.theta)
-    target = np.exp(log_weights), coefficients, sigma
+    target = _natural(posterior, mode.theta)
     own = _project(posterior, target, squares, n_rows).value
     exchangeable = True
-    for pair in combinations(range(len(log_weights)), 2):
+    for pair in combinations(range(len(target[0])), 2):
         gap = own - _project(posterior, _swapped(target, pair), squares, n_rows).value
         if abs(gap) < 1e-4:
             continue
