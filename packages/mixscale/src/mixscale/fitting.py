@@ -318,25 +318,21 @@ def _search(
     distinct: list[tuple[float, Arrays]] = []
     for value, target in found:
         # EM stops short of the mode, here and there by a part of the noise.
-        if not any(
-            abs(value - other) < 0.1 and _distance(target, known, sizes) < 0.5
-            for other, known in distinct
-        ):
+        if _is_new(value, target, distinct, sizes, tolerance=0.5):
             distinct.append((value, target))
 
     def derivatives(point):
         return kernels.hessian(x, y, *map(np.ascontiguousarray, point))
 
     modes: list[_Mode] = []
-    for _, target in distinct[:3]:
+    for _, target in distinct:
         start, _ = _best_labels(posterior, target, squares, n)
         mode = _newton(posterior, derivatives, start.theta)
-        if not any(
-            abs(mode.value - other.value) < 0.1
-            and _distance(*(_natural(posterior, m.theta) for m in (mode, other)), sizes) < 1e-2
-            for other in modes
-        ):
+        known = [(other.value, _natural(posterior, other.theta)) for other in modes]
+        if _is_new(mode.value, _natural(posterior, mode.theta), known, sizes, tolerance=1e-2):
             modes.append(mode)
+        if len(modes) == 3:
+            break
     modes.sort(key=lambda mode: -mode.value)
     best = modes[0]
     for other in modes[1:]:
@@ -357,8 +353,23 @@ def _search(
 
 
 def _natural(posterior: _Posterior, theta: np.ndarray) -> Arrays:
+    """Return weights, coefficients and sigmas, as EM does."""
     log_weights, coefficients, sigma = posterior.point(theta)
     return np.exp(log_weights), coefficients, sigma
+
+
+def _is_new(
+    value: float,
+    mixture: Arrays,
+    known: list[tuple[float, Arrays]],
+    sizes: np.ndarray,
+    tolerance: float,
+) -> bool:
+    """Return whether none of the known mixtures is the same but for its labels."""
+    return not any(
+        abs(value - other) < 0.1 and _distance(mixture, one, sizes) < tolerance
+        for other, one in known
+    )
 
 
 def _distance(first: Arrays, second: Arrays, sizes: np.ndarray) -> float:
