@@ -90,8 +90,8 @@ class Run(NamedTuple):
 def record(run: Run) -> None:
     """Run a chapter in this process and keep what its cells show and what its claims measure.
 
-    A claim that fails is noted, and the next cell is run, even where it lacks what was to follow
-    that claim.
+    A claim that fails is noted, and the next cell is run, even where it lacks a name that was to
+    follow that claim.
     """
     from mixbook.kernel import Kernel
 
@@ -106,7 +106,7 @@ def record(run: Run) -> None:
         if isinstance(error, ClaimError):
             failed[error.name] = str(error)
             claims[error.name] = error.value
-        elif error is not None and not failed:  # else a name that was to follow the claim
+        elif error is not None and not (failed and isinstance(error, NameError)):
             raise error
         shown[cell.id] = parts(outputs)
         names = {

@@ -199,11 +199,6 @@ def test_a_run_keeps_what_is_shown_and_goes_on_after_a_failed_claim(chapter, mon
     assert failed == [1 + int(np.argmax(chapter))]
 
 
-def store_cells(folder, *sources):
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "small.ipynb")
-
-
 FIRST = """from mixbook import claim
 claim("one", {measured}, between=(0, 1), name="one")
 follows = 1"""
@@ -211,7 +206,7 @@ follows = 1"""
 
 def test_a_cell_that_lacks_what_was_to_follow_a_failed_claim_does_not_end_the_run(book):
     last = 'claim("two", 2.0, between=(1, 3), name="two")'
-    store_cells(book, FIRST.format(measured=2.0), "follows + 1", last)
+    store(book, [(A, FIRST.format(measured=2.0)), (A, "follows + 1"), (B, last)])
     run = Run("small", 1, 0)
     in_fork(lambda: sweep.record(run))
     kept = json.loads(run.path.read_text())
@@ -219,9 +214,13 @@ def test_a_cell_that_lacks_what_was_to_follow_a_failed_claim_does_not_end_the_ru
     assert list(kept["failed"]) == ["one"]
 
 
-def test_another_error_ends_the_run(book):
-    store_cells(book, FIRST.format(measured=0.5), "missing + 1")
-    with pytest.raises(AssertionError, match="NameError"):
+@pytest.mark.parametrize(
+    ("measured", "wrong", "error"),
+    [(0.5, "missing + 1", "NameError"), (2.0, "1 / 0", "ZeroDivisionError")],
+)
+def test_another_error_ends_the_run(book, measured, wrong, error):
+    store(book, [(A, FIRST.format(measured=measured)), (A, wrong)])
+    with pytest.raises(AssertionError, match=error):
         in_fork(lambda: sweep.record(Run("small", 1, 0)))
 
 
