@@ -198,11 +198,48 @@ def test_occupancy_from_responsibilities_samples_allocations():
         (
             lambda dt: labelswitch.n_occupied(dt, allocations="z", at_least=0),
             ValueError,
-            "at_least: a component holds one",
+            "at_least must be at least 1, not 0",
+        ),
+        (
+            lambda dt: labelswitch.n_occupied(dt, allocations="z", at_least="2"),
+            TypeError,
+            "at_least must be an integer, not '2'",
+        ),
+        (
+            lambda dt: labelswitch.partition(dt, allocations="z", n_runs=1.5),
+            TypeError,
+            "n_runs must be an integer, not 1.5",
+        ),
+        (
+            lambda dt: labelswitch.partition(dt, allocations="far"),
+            ValueError,
+            "allocations: 'far' has the label 4294967296; number the components",
+        ),
+        *(
+            (
+                lambda dt, name=name, call=call: call(dt, responsibilities=name),
+                ValueError,
+                "responsibilities: along 'component' they are no probabilities that sum to one",
+            )
+            for name in ("twice", "missing", "turned")
+            for call in (labelswitch.similarity, labelswitch.partition, labelswitch.n_occupied)
         ),
     ],
 )
 def test_bad_input_is_named(call, kind, message):
     z, _ = noisy(4)
+    p = np.eye(4)[z]
+    missing = p.copy()
+    missing[1, 3, 2] = np.nan
+    arrays = {"twice": 2 * p, "missing": missing, "turned": p.swapaxes(2, 3)}
+    far = np.where(z == 3, 2**32, z.astype(np.int64))
+    own = dict.fromkeys(arrays, ("row", "component"))
+    posterior = {"z": z, "x": z * 1.0, "far": far, **arrays}
+    dt = az.from_dict({"posterior": posterior}, dims={"z": ["obs"], "far": ["obs"], **own})
     with pytest.raises(kind, match=message):
-        call(tree(z, x=z * 1.0))
+        call(dt)
+
+
+def test_a_loss_of_zero_is_not_negative():
+    z = np.tile(np.arange(8) % 2, (2, 60, 1))
+    assert labelswitch.partition(tree(z), allocations="z").expected_loss == 0.0

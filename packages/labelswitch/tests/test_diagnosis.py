@@ -371,3 +371,153 @@ def test_missing_values_are_named(mu, w):
     assert last.startswith("Do not use these draws")
     assert diagnosis.relabelled is None
     assert "Do not use" in repr(diagnosis)
+
+
+# Nothing that was not judged is recommended -------------------------------------------------------
+
+
+def test_a_parameter_without_components_is_judged(rng, mu, w):
+    """The scale in one chain is another one; the weight of a component is a scalar of its own."""
+    sigma = rng.normal(1, 0.05, size=(N_CHAINS, N_DRAWS))
+    assert labelswitch.diagnose(tree(mu, w, sigma=sigma)).recommendation == "use_as_sampled"
+    sigma[0] += 5
+    diagnosis = labelswitch.diagnose(tree(mu, w, sigma=sigma))
+    assert diagnosis.recommendation == "do_not_use"
+    assert "another_mode" in diagnosis.findings
+    assert "disagree about sigma (r-hat 1." in diagnosis.verdict
+    mix = np.tile(np.arange(2), (N_CHAINS, N_DRAWS, 1))
+    mix[1] = [1, 0]
+    share = rng.beta(30, 10, size=(N_CHAINS, N_DRAWS))
+    share[1] = 1 - share[1]
+    diagnosis = labelswitch.diagnose(tree(gather(mu[..., ::2], mix), share=share))
+    assert diagnosis.recommendation == "do_not_use"
+    assert "belongs to one component and was not relabelled" in diagnosis.verdict
+    many = rng.normal(size=(N_CHAINS, N_DRAWS, 1001))
+    diagnosis = labelswitch.diagnose(tree(mu, w, many=many))
+    assert "Not judged, for its size: many." in diagnosis.verdict
+
+
+def test_parameters_of_groups_are_judged(rng):
+    """Observations by school and pupil: what has the schools only is about them."""
+    mu = rng.normal([-2.0, 2.0], 0.1, size=(N_CHAINS, N_DRAWS, 3, 2))
+    mu[0] += 8
+    weights = rng.dirichlet([30, 60], size=(N_CHAINS, N_DRAWS, 3))
+    dims = {"mu": ["school", "component"], "v": ["school", "component"]}
+    groups = {"posterior": {"mu": mu, "v": weights}}
+    p = np.where(np.arange(40)[:, None] % 2, [0.01, 0.99], [0.99, 0.01])
+    p = xr.DataArray(
+        np.broadcast_to(p, (N_CHAINS, N_DRAWS, 3, 40, 2)),
+        dims=["chain", "draw", "school", "pupil", "component"],
+    )
+    dt = az.from_dict(groups, dims=dims)
+    observed = az.from_dict(
+        groups | {"observed_data": {"y": np.zeros((3, 40))}},
+        dims=dims | {"y": ["school", "pupil"]},
+    )
+    for diagnosis in (
+        labelswitch.diagnose(dt, by="school", responsibilities=p),
+        labelswitch.diagnose(observed),
+    ):
+        assert list(diagnosis.table.index) == ["mu", "v"]
+        assert diagnosis.recommendation == "do_not_use"
+
+
+def test_nothing_to_judge_is_no_reason_to_use(rng):
+    z = np.tile(np.arange(2), (N_CHAINS, N_DRAWS, 10))
+    p = xr.DataArray(np.eye(2)[z], dims=["chain", "draw", "row", "component"])
+    dt = az.from_dict({"posterior": {"p": p.values}}, dims={"p": ["row", "component"]})
+    diagnosis = labelswitch.diagnose(dt, responsibilities="p")
+    assert diagnosis.findings == ("no_switching", "not_judged")
+    assert diagnosis.recommendation == "judge_first"
+
+
+@pytest.mark.parametrize("is_switched", [False, True])
+def test_chains_that_stand_still_are_not_used(is_switched):
+    mu = np.tile([-2.0, 0.0, 2.0], (N_CHAINS, N_DRAWS, 1))
+    if is_switched:
+        mu[1] = mu[1, :, ::-1]
+    diagnosis = labelswitch.diagnose(tree(mu))
+    assert diagnosis.recommendation == "do_not_use"
+    assert "not_judged" in diagnosis.findings
+    assert "the chains stand still" in diagnosis.verdict
+
+
+def test_variables_of_single_components_are_judged(rng):
+    pm = pytest.importorskip("pymc")
+    y = np.concatenate([rng.normal(-2, 1, 20), rng.normal(2, 1, 20)])
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        left, right = pm.Normal("left", 0, 5), pm.Normal("right", 0, 5)
+        components = [pm.Normal.dist(left, 1), pm.Normal.dist(right, 1)]
+        pm.Mixture("y", w=w, comp_dists=components, observed=y)
+    ends = rng.normal([-2.0, 2.0], 0.1, size=(2, 60, 2))
+    weights = rng.dirichlet([20, 20], size=(2, 60))
+    ends[0, :, 1] += 3
+    posterior = {"left": ends[..., 0], "right": ends[..., 1], "w": weights}
+    dt = az.from_dict({"posterior": posterior}, dims={"w": ["component"]})
+    diagnosis = labelswitch.diagnose(dt, model=model)
+    assert list(diagnosis.table.index) == ["w", "left, right"]
+    assert diagnosis.recommendation == "do_not_use"
+
+
+def test_a_component_is_empty_only_where_no_chain_fills_it(rng):
+    """Three rows in one chain, none in the others: less than one on average."""
+    n = 40
+    mu = rng.normal([-2.0, 2.0, 0.0], [0.1, 0.1, 5.0], size=(N_CHAINS, N_DRAWS, 3))
+    mu[0, :, 2] = rng.normal(9, 0.3, size=N_DRAWS)
+    z = np.tile(np.repeat([0, 1], n // 2), (N_CHAINS, N_DRAWS, 1))
+    z[0, :, -3:] = 2
+    p = 0.998 * np.eye(3)[z] + 0.002 / 3
+    dims = {"mu": ["component"], "z": ["row"], "p": ["row", "component"]}
+    dt = az.from_dict({"posterior": {"mu": mu, "z": z, "p": p}}, dims=dims)
+    for inputs in ({"allocations": "z"}, {"responsibilities": "p", "allocations": "z"}):
+        diagnosis = labelswitch.diagnose(dt, **inputs)
+        assert "empty_components" not in diagnosis.findings
+        assert diagnosis.recommendation == "do_not_use"
+    dt["posterior"]["z"].values[0, :, -3:] = 1
+    assert "empty_components" in labelswitch.diagnose(dt, allocations="z").findings
+
+
+def test_a_part_of_the_observations_shows_no_empty_component(rng):
+    """Every hundredth of a thousand rows; the third component holds sixty others."""
+    mu = rng.normal([-2.0, 2.0, 9.0], 0.1, size=(N_CHAINS, N_DRAWS, 3))
+    mu[0, :, 2] += 5
+    weights = rng.dirichlet([60, 34, 6], size=(N_CHAINS, N_DRAWS))
+    z = np.tile(np.repeat([0, 1], 5), (N_CHAINS, N_DRAWS, 1))
+    p = xr.DataArray(0.999 * np.eye(3)[z] + 0.001 / 3, dims=["chain", "draw", "row", "component"])
+    dims = {"mu": ["component"], "w": ["component"], "y": ["row"]}
+    groups = {"posterior": {"mu": mu, "w": weights}, "observed_data": {"y": np.zeros(1000)}}
+    diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims), responsibilities=p)
+    assert "empty_components" not in diagnosis.findings
+    assert diagnosis.recommendation == "do_not_use"
+    # Of groups with rows each, the observations are the rows of all groups.
+    groups["observed_data"]["y"] = np.zeros((5, 200))
+    mu[0, :, 0] -= 8
+    groups["posterior"]["w"] = rng.dirichlet([3, 300, 300], size=(N_CHAINS, N_DRAWS))
+    dims["y"] = ["group", "row"]
+    diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims), method="pra")
+    assert "empty_components" not in diagnosis.findings
+    assert diagnosis.recommendation == "do_not_use"
+
+
+@pytest.mark.parametrize("has_empty", [False, True])
+def test_one_component_under_two_names_is_not_interpreted(rng, has_empty):
+    size = 2 + has_empty
+    mu = rng.normal(0, 0.3, size=(N_CHAINS, N_DRAWS, size))
+    z = rng.integers(0, 2, size=(N_CHAINS, N_DRAWS, 60))
+    dt = tree(mu, z=z)
+    diagnosis = labelswitch.diagnose(dt, allocations="z")
+    assert diagnosis.recommendation == "compare_methods"
+    assert "Two components hold the same observations" in diagnosis.verdict
+
+
+def test_permutations_the_wrong_way_round_are_noticed(rng, mu, w):
+    """Their r-hat is spotless, since every chain visits every labelling."""
+    mix = rng.permuted(np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1)), axis=-1)
+    dt = tree(gather(mu, mix), gather(w, mix))
+    right = labelswitch.diagnose(dt, permutations=np.argsort(mix, axis=-1))
+    assert right.recommendation == "use_relabelled"
+    wrong = labelswitch.diagnose(dt, permutations=mix)
+    assert wrong.table["r_hat_relabelled"].max() < 1.02
+    assert wrong.recommendation == "compare_methods"
+    assert "are they the inverse ones?" in wrong.verdict

@@ -551,3 +551,289 @@ def test_no_draws(rng):
     for call in (labelswitch.relabel, labelswitch.diagnose):
         with pytest.raises(ValueError, match=r"dt: its posterior holds no draws"):
             call(dt)
+
+
+# Deterministic variables: all of them, at all moved draws --------------------------------------
+
+
+def switched(rng, size, mix):
+    mu, w = drawn(rng, size)
+    return gather(mu, mix), gather(w, mix)
+
+
+def first_two_exchanged(size):
+    mix = np.tile(np.arange(size), (*LEAD, 1))
+    mix[1] = [1, 0, *range(2, size)]
+    return mix
+
+
+def test_deterministics_that_follow_one_permutation_only_are_computed_anew(rng):
+    """A cycle leaves the gaps to the next one alone, an exchange does not; a boolean has luck."""
+    mix = first_two_exchanged(3)
+    with pm.Model(coords={"component": range(3), "pair": ["ab", "bc", "ca"]}) as model:
+        w = pm.Dirichlet("w", np.ones(3), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        pm.Deterministic("gap", abs(mu - pt.roll(mu, -1)), dims="pair")
+        pm.Deterministic("next", pt.roll(mu, -1) - mu, dims="component")
+        pm.Deterministic("first_is_larger", mu[0] > mu[1])
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 3))
+
+    def computed(mu):
+        return {
+            "gap": abs(mu - np.roll(mu, -1, axis=-1)),
+            "next": np.roll(mu, -1, axis=-1) - mu,
+            "first_is_larger": mu[..., 0] > mu[..., 1],
+        }
+
+    mu, w = switched(rng, 3, mix)
+    dims = {"mu": ["component"], "w": ["component"], "next": ["component"], "gap": ["pair"]}
+    dt = tree(mu=mu, w=w, **computed(mu), dims=dims)
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.dims == ("component",)
+    assert set(relabelled.recomputed) == {"gap", "next", "first_is_larger"}
+    posterior = relabelled.dt.posterior
+    for name, values in computed(posterior["mu"].values).items():
+        np.testing.assert_allclose(posterior[name], values)
+
+
+def test_what_follows_from_weights_that_move_is_computed_from_them(rng):
+    """Behind w stand sticks that the result lacks: what reads w follows, what reads them goes."""
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        b = pm.Beta("b", 1, 1)
+        w = pm.Deterministic("w", pt.stack([b, 1 - b]), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        pm.Deterministic("rank", pt.sort(mu), dims="component")
+        pm.Deterministic("running", pt.cumsum(w), dims="component")
+        pm.Deterministic("mass", w[0] * mu[0])
+        pm.Deterministic("odds", b / (1 - b))
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    dims = {name: ["component"] for name in ("w", "mu", "rank", "running")}
+    dt = tree(
+        b=w[..., 0],
+        w=w,
+        mu=mu,
+        rank=np.sort(mu),
+        running=w.cumsum(axis=-1),
+        mass=w[..., 0] * mu[..., 0],
+        odds=w[..., 0] / w[..., 1],
+        dims=dims,
+    )
+    with pytest.warns(UserWarning, match=r"'b', 'odds' cannot be permuted"):
+        relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.dropped == ("b", "odds")
+    posterior = relabelled.dt.posterior
+    np.testing.assert_allclose(posterior["rank"], np.sort(posterior["mu"]))
+    np.testing.assert_allclose(posterior["running"], posterior["w"].cumsum("component"))
+    np.testing.assert_allclose(posterior["mass"], (posterior["w"] * posterior["mu"])[..., 0])
+    # In a group of its own nothing can be computed anew.
+    dt["posterior_predictive"] = xr.DataTree(dt["posterior"].to_dataset()[["mass", "mu"]])
+    with pytest.warns(UserWarning, match=r"cannot be permuted") as caught:
+        out = labelswitch.relabel(dt, model=model).dt
+    assert "'mass' in the group 'posterior_predictive'" in str(caught[1].message)
+    assert list(out["posterior_predictive"].data_vars) == ["mu"]
+    np.testing.assert_array_equal(out["posterior_predictive"]["mu"], posterior["mu"])
+
+
+def test_a_sum_of_positive_gaps_is_not_permuted(rng):
+    """Means ordered by hand: no gap could be negative, so a relabelled draw has no density."""
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        gaps = pm.HalfNormal("gaps", 3, shape=1)
+        base = pm.Normal("base", 0, 10)
+        mu = pm.Deterministic("mu", base + pt.concatenate([pt.zeros(1), gaps]), dims="component")
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = drawn(rng, 2)
+    dims = {"mu": ["component"], "w": ["component"]}
+    dt = tree(mu=mu, w=w, base=mu[..., 0], gaps=np.diff(mu), dims=dims)
+    with pytest.raises(ValueError, match=r"'mu' is computed from 'gaps', 'base', .* a meaning"):
+        labelswitch.relabel(dt, model=model, permutations=np.tile([1, 0], (*LEAD, 1)))
+
+
+def test_a_diagonal_matrix_keeps_its_features(rng):
+    """A constant axis of the same length follows any permutation, and is left alone."""
+    mix = first_two_exchanged(2)
+    y = data(rng, 2)[:, None] + rng.normal(size=(N, 2))
+    coords = {"component": range(2), "axis": range(2), "axis_": range(2), "row": range(N)}
+    with pm.Model(coords=coords) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        sigma = pm.HalfNormal("sigma", 5, dims="component")
+        cov = sigma[:, None, None] ** 2 * np.eye(2)
+        cov = pm.Deterministic("cov", cov, dims=("component", "axis", "axis_"))
+        normal = pm.MvNormal.dist(mu[:, None] * np.ones(2), cov)
+        pm.Mixture("y", w=w, comp_dists=normal, observed=y, dims=("row", "axis"))
+    mu, w = switched(rng, 2, mix)
+    sigma = gather(np.array([1.0, 2.0]) + 0.01 * rng.random((*LEAD, 2)), mix)
+    replicated = rng.normal(size=(*LEAD, N, 2))
+    dt = az.from_dict(
+        {
+            "posterior": {
+                "mu": mu,
+                "w": w,
+                "sigma": sigma,
+                "cov": sigma[..., None, None] ** 2 * np.eye(2),
+            },
+            "posterior_predictive": {"y": replicated},
+        },
+        dims={name: ["component"] for name in ("mu", "w", "sigma")}
+        | {"cov": ["component", "axis", "axis_"], "y": ["row", "axis"]},
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.dims == ("component",)
+    assert set(relabelled.permuted) == {"mu", "w", "sigma", "cov"}
+    np.testing.assert_array_equal(relabelled.dt["posterior_predictive"]["y"], replicated)
+    assert_same_points(model, dt, relabelled.dt)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_is_computed_from_variables_of_single_components_follows_them(rng, is_listed):
+    """Of two formulas neither takes the values of the other, listed or stacked."""
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        left, right = pm.Normal("left", 0, 20), pm.Normal("right", 0, 20)
+        pm.Deterministic("tenfold", 10 * left)
+        pm.Deterministic("probability", pm.math.invlogit(right / 10))
+        y = data(rng, 2)
+        if is_listed:
+            components = [pm.Normal.dist(left, 1), pm.Normal.dist(right, 1)]
+            pm.Mixture("y", w=w, comp_dists=components, observed=y)
+        else:
+            pm.NormalMixture("y", w=w, mu=pt.stack([left, right]), sigma=1, observed=y)
+    mu, w = switched(rng, 2, mix)
+    left, right = mu[..., 0], mu[..., 1]
+    dt = tree(
+        w=w,
+        left=left,
+        right=right,
+        tenfold=10 * left,
+        probability=1 / (1 + np.exp(-right / 10)),
+        dims={"w": ["component"]},
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.siblings == (("left", "right"),)
+    assert set(relabelled.permuted) == {"w", "left", "right"}
+    posterior = relabelled.dt.posterior
+    np.testing.assert_allclose(posterior["tenfold"], 10 * posterior["left"])
+    np.testing.assert_allclose(posterior["probability"], 1 / (1 + np.exp(-posterior["right"] / 10)))
+    assert_same_points(model, dt, relabelled.dt)
+    by_parameters = labelswitch.relabel(dt, model=model, method="pra")
+    xr.testing.assert_allclose(by_parameters.dt["posterior"].to_dataset(), posterior.to_dataset())
+
+
+# Priors: each draw, on their own scale ------------------------------------------------------------
+
+
+def test_the_prior_of_every_moved_draw_is_looked_at(rng):
+    """One draw in 24 has a mean that the other component may not have."""
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Uniform("mu", [-20.0, -30.0], [60.0, 50.0], dims="component")
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    dims = {"mu": ["component"], "w": ["component"]}
+    labelswitch.relabel(tree(mu=mu, w=w, dims=dims), model=model)
+    mu[1, 5, 0] = 55.0
+    with pytest.raises(ValueError, match=r"the log posterior .* -inf|the priors of 'mu' differ"):
+        labelswitch.relabel(
+            tree(mu=mu, w=w, dims=dims), model=model, permutations=np.argsort(mix, axis=-1)
+        )
+
+
+def test_many_data_do_not_hide_a_prior(rng):
+    """The log likelihood is in the millions, and the prior changes by a tenth."""
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.array([2.0, 2.1]), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=mu, sigma=0.0005, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    dt = tree(mu=mu, w=w, dims={"mu": ["component"], "w": ["component"]})
+    with pytest.raises(ValueError, match=r"the priors of 'w' differ"):
+        labelswitch.relabel(dt, model=model, permutations=np.argsort(mix, axis=-1))
+
+
+def test_what_the_priors_of_the_components_need_moves_too(rng):
+    """The mixture reads neither the scales behind the means nor a predicted label."""
+    mix = first_two_exchanged(2)
+    with pm.Model() as model:
+        scale = pm.Gamma("scale", 2, 1, shape=2)
+        mu = pm.Normal("mu", 0, 20 / scale, shape=2)
+        w = pm.Dirichlet("w", np.ones(2))
+        pm.Categorical("new", w)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    scale = gather(rng.gamma(3, [0.3, 1], size=(*LEAD, 2)), mix)
+    new = np.argsort(mix, axis=-1)[..., 1]
+    dt = tree(mu=mu, w=w, scale=scale, new=new)
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"mu", "w", "scale", "new"}
+    assert_same_points(model, dt, relabelled.dt)
+    named = ["mu_dim_0", "w_dim_0", "scale_dim_0"]
+    again = labelswitch.relabel(dt, model=model, dim=named)
+    assert again.dims == tuple(named)
+
+
+def test_a_weight_of_zero_says_what_it_is(rng):
+    mu, w = drawn(rng, 2)
+    w[1] = [1.0, 0.0]
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", 0.5 * np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    dt = tree(mu=mu, w=w, dims={"mu": ["component"], "w": ["component"]})
+    with pytest.raises(ValueError, match=r"because of 'w'.*weight of exactly 0"):
+        labelswitch.relabel(dt, model=model, permutations=np.tile([1, 0], (*LEAD, 1)))
+
+
+# What else may carry labels -----------------------------------------------------------------------
+
+
+def test_mixtures_that_share_a_dimension_only_are_refused(rng):
+    with pm.Model(coords={"component": range(2)}) as model:
+        for name in ("a", "b"):
+            weights = pm.Dirichlet(f"w_{name}", np.ones(2), dims="component")
+            means = pm.Normal(f"mu_{name}", 0, 20, dims="component")
+            pm.NormalMixture(name, w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    mu, w = drawn(rng, 2)
+    dims = {name: ["component"] for name in ("w_a", "mu_a", "w_b", "mu_b")}
+    dt = tree(w_a=w, mu_a=mu, w_b=w, mu_b=mu, dims=dims)
+    with pytest.raises(ValueError, match=r"'a' and 'b' share the dimension 'component' but no"):
+        labelswitch.relabel(dt, model=model, method="pra")
+
+
+def test_variables_that_the_model_does_not_know_warn(rng):
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    dims = {"mu": ["component"], "w": ["component"], "z": ["row"], "pounds": ["other"]}
+    z = np.argsort(mix, axis=-1)[..., np.arange(N) % 2]
+    dt = tree(mu=mu, w=w, z=z, dims=dims)
+    with pytest.warns(UserWarning, match=r"'z' looks like allocations"):
+        labelswitch.relabel(dt, model=model)
+    with pytest.warns(UserWarning, match=r"'pounds' has the dimension 'other' of length 2"):
+        labelswitch.relabel(tree(mu=mu, w=w, pounds=2 * mu, dims=dims), model=model)
+
+
+def test_many_dimensions_without_names_can_be_named(rng):
+    mix = first_two_exchanged(2)
+    slopes = [f"slope_{number}" for number in range(12)]
+    x = rng.normal(size=(N, len(slopes)))
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = sum(x[:, [i]] * pm.Normal(name, 0, 1, shape=2) for i, name in enumerate(slopes))
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=x.sum(axis=1))
+    values = {name: rng.normal([-1, 1], 0.1, size=(*LEAD, 2)) for name in slopes}
+    values["w"] = rng.dirichlet([20, 40], size=LEAD)
+    dt = tree(**{name: gather(item, mix) for name, item in values.items()})
+    with pytest.raises(ValueError, match=r"13 dimensions and variables .* name those that do"):
+        labelswitch.relabel(dt, model=model)
+    relabelled = labelswitch.relabel(dt, model=model, dim=[f"{name}_dim_0" for name in values])
+    assert set(relabelled.permuted) == set(values)
+    assert_same_points(model, dt, relabelled.dt)

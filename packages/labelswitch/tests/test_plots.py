@@ -82,6 +82,17 @@ def test_draws_of_one_variable_and_what_is_refused():
         labelswitch.plot_draws(dt.isel(draw=slice(0, 10)), relabelled=relabelled)
 
 
+def test_draws_of_variables_without_dims_share_a_picture():
+    mu = switched().posterior["mu"].values
+    dt = az.from_dict({"posterior": {"mu": mu, "w": mu / 30}})
+    relabelled = labelswitch.relabel(dt, dim=["mu_dim_0", "w_dim_0"])
+    collection = labelswitch.plot_draws(dt, relabelled=relabelled, backend="matplotlib")
+    for row, name in enumerate(("mu", "w")):
+        drawn = {tuple(line.get_ydata()) for line in lines(collection, row, 1)}
+        values = relabelled.dt.posterior[name].values
+        assert drawn == {tuple(values[c, :, k]) for c in range(2) for k in range(3)}
+
+
 def test_switches_are_counted_along_each_chain():
     dt = switched()
     relabelled = labelswitch.relabel(dt, dim="component", var_names="mu")

@@ -722,3 +722,75 @@ def test_repr_tells_the_story():
     assert "2 chains x 20 draws, 3 components in 'component', 'component_to'" in text
     assert "mu, location, w, transition, counts, p, z, mu_next" in text
     assert "(converged" in text
+
+
+def test_permutations_of_other_chains_are_refused():
+    dt, _, _ = make_draws(np.random.default_rng(33))
+    found = labelswitch.relabel(dt, method="pra", allocations="z", dim=DIMS).permutations
+    for name in ("chain", "draw"):
+        backwards = found.isel({name: slice(None, None, -1)})
+        with pytest.raises(ValueError, match=rf"permutations: their '{name}' differs"):
+            labelswitch.relabel(dt, permutations=backwards, allocations="z", dim=DIMS)
+    bare = found.drop_vars(["chain", "draw"])
+    labelswitch.relabel(dt, permutations=bare, allocations="z", dim=DIMS)
+
+
+def test_a_group_is_not_left_half_relabelled():
+    rng = np.random.default_rng(34)
+    mu = rng.normal([-2.0, 2.0], 0.1, size=(2, 30, 3, 2))
+    z = rng.integers(0, 2, size=(2, 30, 3, 7))
+    dims = {"mu": ["school", "component"], "z": ["school", "row"], "density": ["row", "component"]}
+    groups = {
+        "posterior": {"mu": mu},
+        "log_likelihood": {"density": rng.normal(size=(2, 30, 7, 2))},
+    }
+    with pytest.raises(ValueError, match=r"by: 'density' carries .* drop it from 'log_likelihood'"):
+        labelswitch.relabel(az.from_dict(groups, dims=dims), by="school", method="pra")
+    # Labels that are in another group only are found there.
+    groups = {"posterior": {"mu": mu}, "posterior_predictive": {"z": z}}
+    dt = az.from_dict(groups, dims=dims)
+    out = labelswitch.relabel(dt, by="school", allocations="z").dt
+    own = np.take_along_axis(mu[..., None, :], z[..., None], axis=-1)
+    moved = np.take_along_axis(
+        out.posterior["mu"].values[..., None, :],
+        out["posterior_predictive"]["z"].values[..., None],
+        axis=-1,
+    )
+    np.testing.assert_array_equal(moved, own)
+    for wrong in (-1, 2):
+        both = {"posterior": {"mu": mu[:, :, 0], "z": z[:, :, 0]}}
+        other = z[:, :, 0].copy()
+        other[0, 0, 0] = wrong
+        both["posterior_predictive"] = {"z": other}
+        both = az.from_dict(both, dims={"mu": ["component"], "z": ["row"]})
+        with pytest.raises(ValueError, match=r"'z' holds labels from .* in one of the groups"):
+            labelswitch.relabel(both, method="pra", allocations="z")
+
+
+@pytest.mark.parametrize("chunks", [{"draw": 5}, {"component": 1}, {"obs": 3, "chain": 1}])
+def test_lazy_draws_are_relabelled_alike(chunks):
+    pytest.importorskip("dask.array")
+    dt, _, _ = make_draws(np.random.default_rng(35))
+    posterior = dt["posterior"].to_dataset()
+    lazy = xr.DataTree.from_dict({"posterior": posterior.chunk(chunks)})
+    plain = xr.DataTree.from_dict({"posterior": posterior})
+    for more in ({"method": "pra"}, {"method": "ecr_iterative_1"}):
+        one, two = (
+            labelswitch.relabel(tree, allocations="z", dim=DIMS, **more) for tree in (plain, lazy)
+        )
+        xr.testing.assert_identical(
+            one.dt["posterior"].to_dataset(), two.dt["posterior"].to_dataset()
+        )
+
+
+def test_a_pivot_among_labels_that_repeat_is_refused():
+    dt, _, _ = make_draws(np.random.default_rng(36))
+    twice = xr.concat([dt["posterior"].to_dataset()] * 2, "draw")
+    with pytest.raises(ValueError, match=r"pivot: the labels of 'draw' in the posterior repeat"):
+        labelswitch.relabel(
+            xr.DataTree.from_dict({"posterior": twice}),
+            method="pra",
+            pivot=(0, 5),
+            allocations="z",
+            dim=DIMS,
+        )

@@ -174,6 +174,7 @@ def test_the_command_writes_nothing_where_values_are_missing(tmp_path, capsys):
         (["draws.nc", "--method", "magic"], "'magic' is unknown"),
         (["draws.nc", "--output", "there.nc"], "there.nc exists.*--overwrite"),
         (["draws.nc", "--output", "draws.nc", "--overwrite"], "stays as it is"),
+        (["draws.nc", "--output", "nowhere/out.nc"], "there is no folder .*nowhere"),
         (["text.nc"], "text.nc: "),
     ],
 )

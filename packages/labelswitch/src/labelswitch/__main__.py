@@ -60,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"draws: there is no file {given.draws}.")
     if output.exists() and not given.overwrite:
         parser.error(f"--output: {output} exists; name another file, or say --overwrite.")
+    if not output.absolute().parent.is_dir():
+        parser.error(f"--output: there is no folder {output.absolute().parent}.")
     if output.resolve() == given.draws.resolve():
         parser.error("--output: this is the file of the draws, which stays as it is.")
 

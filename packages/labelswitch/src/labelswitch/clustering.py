@@ -77,8 +77,12 @@ def _source(
                 f"allocations: {values.name!r} holds {values.dtype}, not integer labels. Convert "
                 f"it first with .astype(int)."
             )
-        if values.min() < 0:
-            raise ValueError(f"allocations: {values.name!r} has the label {int(values.min())}.")
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > np.iinfo(np.int32).max - 1:
+            raise ValueError(
+                f"allocations: {values.name!r} has the label {low if low < 0 else high}; number "
+                "the components 0, 1, ..."
+            )
         return values.transpose(*SAMPLE_DIMS, ...), True
     if model is not None:
         p = compute_responsibilities(dt, model=model)
@@ -94,6 +98,16 @@ def _source(
     if p.sizes["chain"] != posterior.sizes["chain"] or p.sizes["draw"] != posterior.sizes["draw"]:
         raise ValueError("responsibilities: their chains or draws differ from the posterior's.")
     return p.transpose(*SAMPLE_DIMS, ..., component), False
+
+
+def _check_p(p: np.ndarray, component: str) -> None:
+    """Refuse responsibilities (observations, components) that are no distributions."""
+    if not (p >= 0).all() or not np.allclose(p.sum(axis=-1), 1, atol=1e-3):
+        raise ValueError(
+            f"responsibilities: along {component!r} they are no probabilities that sum to one. The "
+            "dimension of the components must be called 'component' or be the last one; NaN and "
+            "counts are refused."
+        )
 
 
 def _one_observation_dim(values: xr.DataArray, n_last: int) -> str:
@@ -116,26 +130,29 @@ def _sampled(values: xr.DataArray, is_allocation: bool, seed) -> np.ndarray:
     for chain in range(n_chains):
         for draw in range(n_draws):
             level = rng.random((n, 1))
-            cumulative = np.asarray(values[chain, draw]).cumsum(axis=1)[:, :-1]
+            p = np.asarray(values[chain, draw])
+            _check_p(p, values.dims[-1])
+            cumulative = p.cumsum(axis=1)[:, :-1]
             z[chain * n_draws + draw] = (cumulative < level).sum(axis=1)
     return z
 
 
-def _share_of_pairs(rows, columns, is_allocation: bool) -> np.ndarray:
+def _share_of_pairs(rows, columns, component: str | None) -> np.ndarray:
     """Return the mean over chains and draws of "row i and column j share a component", float32.
 
-    Allocations (chain, draw, n), or responsibilities (chain, draw, n, K), of the rows and of the
-    columns.
+    Allocations (chain, draw, n), or responsibilities (chain, draw, n, K) with the name of the last
+    dimension, of the rows and of the columns.
     """
     total = np.zeros((rows.shape[2], columns.shape[2]), np.float32)
     n_chains, n_draws = rows.shape[:2]
     for chain in range(n_chains):
-        if is_allocation:
+        if component is None:
             left, right = (np.asarray(part[chain], np.int32) for part in (rows, columns))
             kernels.add_pairs(np.ascontiguousarray(left), np.ascontiguousarray(right), total)
             continue
         for draw in range(n_draws):
             left, right = (np.asarray(part[chain, draw], np.float32) for part in (rows, columns))
+            _check_p(right, component)
             # A block of rows at a time, so that no second matrix is held.
             for start in range(0, len(left), 256):
                 total[start : start + 256] += left[start : start + 256] @ right.T
@@ -143,7 +160,7 @@ def _share_of_pairs(rows, columns, is_allocation: bool) -> np.ndarray:
     return total
 
 
-def _lazy_share_of_pairs(values, n: int, chunks: int, is_allocation: bool):
+def _lazy_share_of_pairs(values, n: int, chunks: int, component: str | None):
     """Return the same as a Dask array of blocks; those below the diagonal are transposed ones."""
     if isinstance(chunks, bool) or not isinstance(chunks, int | np.integer) or chunks < 1:
         raise ValueError(f"chunks: a whole number of observations is needed, not {chunks!r}.")
@@ -156,7 +173,7 @@ def _lazy_share_of_pairs(values, n: int, chunks: int, is_allocation: bool):
         ) from error
 
     def block(rows, columns, on_diagonal):
-        share = _share_of_pairs(rows, columns, is_allocation)
+        share = _share_of_pairs(rows, columns, component)
         if on_diagonal:
             np.fill_diagonal(share, 1.0)
         return share
@@ -209,8 +226,8 @@ def similarity(
     Raises
     ------
     ValueError, TypeError
-        If none or several of the three are given, they lack a dimension, or chunks is no positive
-        whole number.
+        If none or several of the three are given, they lack a dimension, responsibilities do not
+        sum to one, labels are negative, or chunks is no positive whole number.
     ImportError
         If chunks is given and Dask is not installed.
 
@@ -239,11 +256,12 @@ def similarity(
     values, is_allocation = _source(dt, model, responsibilities, allocations)
     name = _one_observation_dim(values, 0 if is_allocation else 1)
     n = values.sizes[name]
+    component = None if is_allocation else values.dims[-1]
     if chunks is None:
-        total = _share_of_pairs(values.data, values.data, is_allocation)
+        total = _share_of_pairs(values.data, values.data, component)
         np.fill_diagonal(total, 1.0)
     else:
-        total = _lazy_share_of_pairs(values.data, n, chunks, is_allocation)
+        total = _lazy_share_of_pairs(values.data, n, chunks, component)
     coords = {}
     if name in values.coords:
         labels = values[name].values
@@ -285,7 +303,7 @@ def partition(
     Raises
     ------
     ValueError, TypeError
-        If the loss is unknown, or as :func:`similarity`.
+        If the loss is unknown, n_runs is no positive whole number, or as :func:`similarity`.
 
     Notes
     -----
@@ -320,6 +338,7 @@ def partition(
     if loss not in LOSSES:
         raise ValueError(f"loss: {loss!r} is unknown. Choose one of {', '.join(LOSSES)}.")
     rng = validation.check_seed(seed)
+    n_runs = validation.check_count(n_runs, "n_runs")
     values, is_allocation = _source(dt, model, responsibilities, allocations)
     name = _one_observation_dim(values, 0 if is_allocation else 1)
     z = kernels.compact(_sampled(values, is_allocation, rng))
@@ -348,7 +367,8 @@ def partition(
     found = xr.DataArray(labels, dims=[name], name="partition")
     if name in values.coords:
         found = found.assign_coords({name: values[name].values})
-    return Partition(labels=found, n_clusters=len(first), expected_loss=float(lowest), loss=loss)
+    lowest = max(float(lowest), 0.0)  # a loss of zero may be below by rounding
+    return Partition(labels=found, n_clusters=len(first), expected_loss=lowest, loss=loss)
 
 
 def _cuts(z: np.ndarray) -> list[np.ndarray]:
@@ -400,7 +420,7 @@ def n_occupied(
     Raises
     ------
     ValueError, TypeError
-        As :func:`similarity`, and if ``at_least`` is below 1.
+        As :func:`similarity`, and if ``at_least`` is no positive whole number.
 
     Examples
     --------
@@ -411,8 +431,7 @@ def n_occupied(
     >>> labelswitch.n_occupied(dt, allocations="z").mean("chain").values
     array([0.  , 0.25, 0.75])
     """
-    if at_least < 1:
-        raise ValueError(f"at_least: a component holds one observation or more, not {at_least}.")
+    at_least = validation.check_count(at_least, "at_least")
     values, is_allocation = _source(dt, model, responsibilities, allocations)
     z = _sampled(values, is_allocation, seed)
     sizes = np.apply_along_axis(np.bincount, 1, z, minlength=int(z.max()) + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from labelswitch.draws import component_variables, draw_groups
+from labelswitch.draws import component_variables, draw_groups, observation_wise, stack_siblings
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
 from labelswitch.relabelling import Relabelled, relabel
 
@@ -43,8 +43,16 @@ DOUBT = {
 }
 # A share of undecided draws above this is more than chance, and means overlap.
 UNDECIDED = 0.05
-# A component that holds less than one observation on average counts as empty.
+# A component that holds less than one observation on average, in every chain, counts as empty.
 EMPTY = 1.0
+# Two components between which the observations are divided like this, as a share of all that they
+# hold, are one under two names: 0 where each observation is in both alike, 1 where in one only.
+ALIKE = 0.25
+# Permutations of the caller's that leave a component with more than this times the variance that
+# 'pra' finds have mixed it with others.
+WIDER = 3.0
+# A variable without components is judged up to so many elements.
+MOST_ELEMENTS = 1_000
 
 RECOMMENDATIONS = {
     "use_relabelled": "Use the relabelled draws.",
@@ -61,6 +69,7 @@ RECOMMENDATIONS = {
         "labels."
     ),
     "find_nan": "Do not use these draws: find out where the missing values come from.",
+    "judge_first": "Do not use these draws before you have judged what you report of them.",
 }
 
 
@@ -76,13 +85,14 @@ class Diagnosis:
     findings : tuple of str
         The same for a program: any of "switching_between_chains", "switching_within_chains",
         "no_switching"; "repaired", "not_needed", "not_repaired"; "too_few_draws", "another_mode",
-        "overlap", "empty_components", "per_group_labels", "one_chain", "nan".
+        "overlap", "empty_components", "per_group_labels", "one_chain", "nan", "not_judged".
     recommendation : str
         What to do: "use_relabelled", "use_as_sampled", "run_longer", "run_more_chains",
-        "do_not_use", "use_by", "compare_methods" or "find_nan".
+        "do_not_use", "use_by", "compare_methods", "find_nan" or "judge_first".
     table : pandas.DataFrame
-        One row for each variable that carries the component dimension; the worst r-hat and the
-        lowest bulk ESS of its elements, those of empty components left out,
+        One row for each variable that carries the component dimension, and for each group of
+        variables of single components; the worst r-hat and the lowest bulk ESS of its elements,
+        those of empty components left out,
 
         - ``labelled``: as sampled;
         - ``relabelled``;
@@ -246,34 +256,80 @@ def _total(
 # Who is empty, who has switched -------------------------------------------------------------------
 
 
-def _occupied(dt: xr.DataTree, relabelled: Relabelled) -> tuple[np.ndarray, str]:
-    """Return which relabelled components hold observations, and how that was found out.
+def _held(dt: xr.DataTree, relabelled: Relabelled) -> tuple[np.ndarray | None, str]:
+    """Return how much of each observation each relabelled component holds, in each chain.
 
-    From the allocations, else from the mean responsibilities, else from the weights and the number
-    of observations; with none of them all count as occupied.
+    Shape (chains, observations, components): from the allocations, or the mean responsibilities,
+    these over all chains. None where neither is there.
     """
-    n_components = relabelled.permutations.shape[-1]
-    everyone = np.ones(n_components, bool)
-    if relabelled.by is not None:
-        return everyone, ""
+    size = relabelled.permutations.shape[-1]
     if relabelled.allocations:
-        count = np.zeros(n_components)
+        held = []
         for name in relabelled.allocations:
             dataset = next(d for d in draw_groups(relabelled.dt).values() if name in d)
-            z = dataset[name].transpose(*SAMPLE_DIMS, ...)
-            z = np.asarray(z.values).reshape(z.shape[0] * z.shape[1], -1)
-            count += [(z == k).sum(axis=1).mean() for k in range(n_components)]
-        return count >= EMPTY, "the allocations"
+            z = np.asarray(dataset[name].transpose(*SAMPLE_DIMS, ...).values)
+            z = z.reshape(*z.shape[:2], -1)
+            held.append(np.stack([(z == k).mean(axis=1) for k in range(size)], axis=-1))
+        return np.concatenate(held, axis=1), "the allocations"
     if relabelled.result is not None and relabelled.result.q is not None:
-        return relabelled.result.q.sum(axis=0) >= EMPTY, "the responsibilities"
+        return relabelled.result.q[np.newaxis], "the responsibilities"
+    return None, ""
+
+
+def _occupied(
+    dt: xr.DataTree, relabelled: Relabelled, held: np.ndarray | None
+) -> tuple[np.ndarray, str]:
+    """Return which relabelled components hold observations, and how that was found out.
+
+    From what each observation is held by, else from the weights and the number of observations;
+    with neither all count as occupied. A component that holds some in one chain is occupied.
+    """
+    everyone = np.ones(relabelled.permutations.shape[-1], bool)
+    if relabelled.by is not None:
+        return everyone, ""
+    observed = dt["observed_data"].data_vars.values() if "observed_data" in dt.children else ()
+    sizes = {size for item in observed for size in (item.size, *np.cumprod(item.shape).tolist())}
+    # Responsibilities of a part of the observations do not show that a component is empty. What
+    # they say of all chains together may be what one of them says alone.
+    if held is not None and (relabelled.allocations or not sizes or held.shape[1] in sizes):
+        n_together = relabelled.permutations.sizes["chain"] / len(held)
+        return (n_together * held.sum(axis=1) >= EMPTY).any(axis=0), ""
     weights = _weights(relabelled.dt["posterior"].to_dataset(), relabelled.dims)
-    if weights is None or "observed_data" not in dt.children:
+    if weights is None or len(observed) != 1 or not sizes:
         return everyone, ""
-    sizes = [variable.sizes for variable in dt["observed_data"].data_vars.values()]
-    sizes = [next(iter(size.values())) for size in sizes if size]
-    if len(sizes) != 1:
-        return everyone, ""
-    return weights.mean(SAMPLE_DIMS).values * sizes[0] >= EMPTY, "the weights"
+    return (weights.mean("draw").values * max(sizes) >= EMPTY).any(axis=0), "the weights"
+
+
+def _one_under_two_names(held: np.ndarray | None, occupied: np.ndarray) -> bool:
+    """Return whether two occupied components hold the same observations, each in equal parts."""
+    if held is None:
+        return False
+    share = held.mean(axis=0)[:, occupied]
+    return any(
+        abs(share[:, j] - share[:, k]).sum() < ALIKE * (share[:, j] + share[:, k]).sum()
+        for k in range(share.shape[1])
+        for j in range(k)
+    )
+
+
+def _mixed(dt: xr.DataTree, relabelled: Relabelled) -> bool:
+    """Return whether the caller's permutations leave wider components than 'pra' does."""
+    if relabelled.method != "permutations" or relabelled.by is not None:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            other = relabel(dt, method="pra", dim=relabelled.dims, allocations=())
+    except (TypeError, ValueError):
+        return False
+    for name in other.permuted:
+        ours, theirs = (
+            float(item.dt["posterior"][name].var(SAMPLE_DIMS).mean())
+            for item in (relabelled, other)
+        )
+        if ours > WIDER * theirs > 0:
+            return True
+    return False
 
 
 def _switches(permutations: xr.DataArray, occupied: np.ndarray) -> pd.DataFrame:
@@ -396,8 +452,8 @@ def diagnose(
 
     A switch is a change of the permutation that relabelling found. Where components overlap,
     single draws may be put right either way, so one per cent of stray draws in a chain is not
-    called switching. Components that hold less than one observation on average (by the allocations,
-    the mean responsibilities, or the weights) are left out of every judgement.
+    called switching. Components that hold less than one observation on average in every chain (by
+    the allocations, the mean responsibilities, or the weights) are left out of every judgement.
 
     References
     ----------
@@ -441,16 +497,39 @@ def diagnose(
         )
     relabelled = relabel(dt, method=method, model=model, dim=dim, **inputs)
     after = relabelled.dt["posterior"].to_dataset()
-    occupied, source = _occupied(dt, relabelled)
+    held, source = _held(dt, relabelled)
+    occupied, by_weights = _occupied(dt, relabelled, held)
+    source = by_weights or source
     given = (inputs.get("responsibilities"), relabelled.allocations)
-    names = component_variables(relabelled.dt, relabelled.dims, model, *given)
-    judged = _judge_all(before, after, names, relabelled, occupied)
-    table = _table(judged)
+    names = component_variables(relabelled.dt, relabelled.dims, model, *given, sure=True)
+    others, unjudged = _others(
+        after,
+        (*names, *relabelled.allocations),
+        relabelled,
+        observation_wise(relabelled.dt, relabelled.dims, model, *given),
+    )
+    judged = _judge_all(before, after, names, others, relabelled, occupied)
+    labelled = {name: kinds for name, kinds in judged.items() if name not in others}
+    table = _table(labelled)
     switches = _switches(relabelled.permutations, occupied)
 
     undecided = _undecided(relabelled) if occupied.all() else 0.0
     findings, sentences = _switching(switches, relabelled)
-    more, recommendation = _repair(judged, findings, sentences, relabelled)
+    more, recommendation = _repair(labelled, findings, sentences, relabelled)
+    disagree = [name for name in others if judged[name]["relabelled"].is_bad]
+    if disagree and recommendation != "run_more_chains":
+        findings.append("another_mode")
+        worst = _largest(
+            np.array([_largest(judged[name]["relabelled"].r_hat) for name in disagree])
+        )
+        more.append(
+            f"The chains disagree about {', '.join(disagree)} (r-hat {worst:.2f}), which has no "
+            "dimension of the components: they have not converged, or it belongs to one component "
+            "and was not relabelled."
+        )
+        recommendation = "do_not_use"
+    if unjudged:
+        more.append(f"Not judged, for its size: {', '.join(unjudged)}.")
     by = None
     if recommendation == "overlap":
         n_elements = sum(item["relabelled"].r_hat.size for item in judged.values())
@@ -481,6 +560,21 @@ def diagnose(
             "nearly as good, so a small r-hat does not show that they are right."
         )
         recommendation = "compare_methods"
+    if recommendation in ("use_relabelled", "use_as_sampled"):
+        if _one_under_two_names(held, occupied):
+            findings.append("overlap")
+            sentences.append(
+                "Two components hold the same observations, each in equal parts: no labels tell "
+                "them apart, and a small r-hat does not show that these are right."
+            )
+            recommendation = "compare_methods"
+        elif _mixed(dt, relabelled):
+            findings.append("overlap")
+            sentences.append(
+                "The components are wider than 'pra' leaves them, so these permutations mix them: "
+                "are they the inverse ones?"
+            )
+            recommendation = "compare_methods"
     sentences += more
     if not occupied.all():
         findings.append("empty_components")
@@ -516,11 +610,17 @@ def _judge_all(
     before: xr.Dataset,
     after: xr.Dataset,
     names: Sequence[str],
+    others: Sequence[str],
     relabelled: Relabelled,
     occupied: np.ndarray,
 ) -> dict[str, dict[str, _Judged | None]]:
     """Judge each variable as labelled, as relabelled, sorted and in total, without the empty."""
-    dims = relabelled.dims
+    for siblings in relabelled.siblings:
+        name = ", ".join(siblings)
+        before = before.assign({name: stack_siblings(before, siblings)})
+        after = after.assign({name: stack_siblings(after, siblings)})
+        names = [*names, name]
+    dims = (*relabelled.dims, "_sibling")
     weights = _weights(after, dims)
     full = {dim: occupied for name in names for dim in after[name].dims if dim in dims}
     keep = {dim: np.flatnonzero(mask) for dim, mask in full.items()}
@@ -529,6 +629,7 @@ def _judge_all(
     n_elements = sum(
         after[name].isel(_here(after[name], keep))[{"chain": 0, "draw": 0}].size for name in names
     )
+    n_elements += sum(after[name][{"chain": 0, "draw": 0}].size for name in others)
     judged = {}
     for name in names:
         here = _here(after[name], keep)
@@ -544,7 +645,38 @@ def _judge_all(
             kind: None if array is None else _judge(array, n_elements)
             for kind, array in values.items()
         }
+    for name in others:
+        judged[name] = {
+            "labelled": _judge(before[name], n_elements),
+            "relabelled": _judge(after[name], n_elements),
+            "sorted": None,
+            "total": None,
+        }
     return judged
+
+
+def _others(
+    after: xr.Dataset,
+    judged: Sequence[str],
+    relabelled: Relabelled,
+    by_observation: Callable[[xr.DataArray], bool],
+) -> tuple[list[str], list[str]]:
+    """Name the variables without components that are judged, and those that are too large."""
+    found, unjudged = [], []
+    siblings = {name for names in relabelled.siblings for name in names}
+    for name, variable in after.data_vars.items():
+        if (
+            name in judged
+            or name in siblings
+            or variable.dtype.kind != "f"
+            or not set(SAMPLE_DIMS) <= set(variable.dims)
+            or set(relabelled.dims) & set(variable.dims)
+            or by_observation(variable)
+        ):
+            continue
+        n_elements = variable[{"chain": 0, "draw": 0}].size
+        (found if n_elements <= MOST_ELEMENTS else unjudged).append(name)
+    return found, unjudged
 
 
 def _here(variable: xr.DataArray, keep: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -628,6 +760,15 @@ def _repair(
         findings.append("one_chain")
         remain.append("One chain cannot show switching between chains and has no r-hat.")
         return remain, "run_more_chains"
+    if np.isnan(repaired):
+        findings.append("not_judged")
+        if not judged:
+            remain.append("No variable of whole components was found to judge.")
+            return remain, "judge_first"
+        remain.append(
+            "No value of a component varies, so there is no r-hat: the chains stand still."
+        )
+        return remain, "do_not_use"
 
     if switched and bad("labelled") and repaired < labelled:
         if not bad("relabelled"):
@@ -650,18 +791,19 @@ def _repair(
         )
     elif switched:
         findings.append("repaired")
+        small = "was small" if labelled <= R_HAT_LIMIT else "is no more than chance allows"
         sentences.append(
-            f"r-hat was small all the same ({labelled:.2f}), for the chains visit the labellings "
+            f"r-hat {small} all the same ({labelled:.2f}), for the chains visit the labellings "
             "alike. Means by label are still means over labellings."
         )
     else:
         findings.append("not_needed")
-        if labelled > R_HAT_LIMIT:
+        if repaired > R_HAT_LIMIT:
             sentences.append(
-                f"r-hat is at most {labelled:.2f}, which chance allows with so few effective draws."
+                f"r-hat is at most {repaired:.2f}, which chance allows with so few effective draws."
             )
         else:
-            sentences.append(f"r-hat is at most {labelled:.2f}.")
+            sentences.append(f"r-hat is at most {repaired:.2f}.")
 
     ess = _smallest_ess(judged)
     limit = ESS_LIMIT_PER_CHAIN * n_chains

@@ -82,6 +82,7 @@ def component_variables(
     model: pm.Model | None = None,
     responsibilities: str | xr.DataArray | None = None,
     allocations: str | Sequence[str] | None = None,
+    sure: bool = False,
 ) -> list[str]:
     """Name the numeric variables of the posterior that hold something about whole components.
 
@@ -89,26 +90,53 @@ def component_variables(
     The dimensions of the observations are those of the responsibilities, the allocations and the
     model's mixtures. Only where none of them is given, the first dimension of each observed
     variable stands in: a further one may be that of the features, which the parameters of
-    multivariate components carry too.
+    multivariate components carry too. With `sure` all of them stand in, so that nothing is left out
+    which may be about groups.
     """
-    arrays = [find_variable(dt, name, "allocations") for name in as_tuple(allocations)]
-    if responsibilities is not None:
-        arrays.append(find_responsibilities(dt, responsibilities))
-    observations = {name for array in arrays for name in array.dims}
-    if model is not None:
-        observations |= observation_dims(model)
-    if not observations and "observed_data" in dt.children:
-        observed = dt["observed_data"].data_vars.values()
-        observations = {variable.dims[0] for variable in observed if variable.ndim}
-    observations -= {*SAMPLE_DIMS, *dims}
+    by_observation = observation_wise(dt, dims, model, responsibilities, allocations, sure)
     return [
         name
         for name, variable in dt["posterior"].data_vars.items()
         if set(dims) & set(variable.dims)
         and set(SAMPLE_DIMS) <= set(variable.dims)
-        and not observations & set(variable.dims)
+        and not by_observation(variable)
         and variable.dtype.kind in "fiu"
     ]
+
+
+def observation_wise(
+    dt: xr.DataTree,
+    dims: Sequence[str],
+    model: pm.Model | None = None,
+    responsibilities: str | xr.DataArray | None = None,
+    allocations: str | Sequence[str] | None = None,
+    sure: bool = True,
+) -> Callable[[xr.DataArray], bool]:
+    """Return a function that says whether a variable has a value for each observation.
+
+    Such a variable has all dimensions of the observations: where these come in groups, what has
+    that of the groups only is about the groups.
+    """
+    arrays = [find_variable(dt, name, "allocations") for name in as_tuple(allocations)]
+    if responsibilities is not None:
+        arrays.append(find_responsibilities(dt, responsibilities))
+    observations = [set(array.dims) - {*SAMPLE_DIMS, *dims} for array in arrays]
+    if model is not None:
+        observations += [set(one) - {*dims} for one in observation_dims(model)]
+    if not any(observations) and "observed_data" in dt.children:
+        observed = dt["observed_data"].data_vars.values()
+        observations = [
+            set(variable.dims if sure else variable.dims[:1]) - {*dims}
+            for variable in observed
+            if variable.ndim
+        ]
+    return lambda variable: any(one and one <= set(variable.dims) for one in observations)
+
+
+def stack_siblings(dataset: xr.Dataset, names: Sequence[str]) -> xr.DataArray:
+    """Stack variables of single components along the dimension ``_sibling``."""
+    ordered = [dataset[name].transpose(*SAMPLE_DIMS, ...) for name in names]
+    return xr.DataArray(np.stack(ordered, axis=-1), dims=[*ordered[0].dims, "_sibling"])
 
 
 class Draws:
@@ -122,6 +150,7 @@ class Draws:
         model: pm.Model | None = None,
         responsibilities: str | xr.DataArray | None = None,
         allocations: Sequence[str] = (),
+        siblings: Sequence[Sequence[str]] = (),
         var_names: Sequence[str] = (),
         pivot: tuple[int, int] | np.ndarray | None = None,
         data: str | np.ndarray | None = None,
@@ -134,6 +163,7 @@ class Draws:
         self.n_chains = self.posterior.sizes["chain"]
         self.n_draws = self.posterior.sizes["draw"]
         self.allocation_names = tuple(allocations)
+        self.siblings = tuple(siblings)
         self._responsibilities = responsibilities
         self._var_names = tuple(var_names)
         self._pivot = pivot
@@ -201,12 +231,16 @@ class Draws:
         """Warn by name of what looks as if it carried labels and was not named."""
         given = [self.dt[name] for name in ("observed_data", "constant_data") if name in self.dt]
         observed = {name for group in given for name in group.data_vars}
+        if self.model is not None:  # it has judged its own variables
+            observed |= set(self.model.named_vars)
         # What the data carry are observations or their features.
         known = {*self.dims, by, *(dim for group in given for dim in group.dims)}
         for dataset in draw_groups(self.dt).values():
             for name, variable in dataset.data_vars.items():
                 own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
                 if not set(SAMPLE_DIMS) <= set(variable.dims) or not own:
+                    continue
+                if self.model is not None and name in observed:
                     continue
                 if allocations_open and name not in observed and not set(self.dims) & set(own):
                     self._warn_of_labels(name, variable)
@@ -335,17 +369,15 @@ class Draws:
                         f"{self.posterior[name].dims}."
                     )
             return self._var_names
+        source = self.dt, self.dims, self.model, self._responsibilities, self.allocation_names
+        found = component_variables(*source) or component_variables(*source, sure=True)
         names = [
-            name
-            for name in component_variables(
-                self.dt, self.dims, self.model, self._responsibilities, self.allocation_names
-            )
-            if sum(d in self.dims for d in self.posterior[name].dims) == 1
+            name for name in found if sum(d in self.dims for d in self.posterior[name].dims) == 1
         ]
         if self.model is not None:
             free = {rv.name for rv in self.model.free_RVs}
             names = [name for name in names if name in free] or names
-        if not names:
+        if not names and not self.siblings:
             raise ValueError(
                 f"var_names: no variable with the dimension {self.dims[0]!r} looks like a "
                 "parameter of the components. Name those to use."
@@ -368,6 +400,10 @@ class Draws:
                 )
             dim = next(d for d in variable.dims if d in self.dims)
             columns.append(np.asarray(self.pool(variable, dim)).swapaxes(1, 2))
+        if not self._var_names:
+            for names in self.siblings:
+                stacked = stack_siblings(self.posterior, names)
+                columns.append(np.asarray(self.pool(stacked, "_sibling")).swapaxes(1, 2))
         return np.concatenate(columns, axis=2, dtype=float)
 
     @property
@@ -385,6 +421,13 @@ class Draws:
         upper bound.
         """
         if isinstance(self._pivot, tuple):
+            for name in SAMPLE_DIMS:
+                if not self.posterior.get_index(name).is_unique:
+                    raise ValueError(
+                        f"pivot: the labels of {name!r} in the posterior repeat, so a label names "
+                        "no single draw. Number them anew: dt['posterior'] = "
+                        f"dt['posterior'].drop_vars({name!r})."
+                    )
             try:
                 chain, draw = self._pivot
                 at = self.posterior.get_index("chain").get_loc(chain)

@@ -9,14 +9,15 @@ they were. PyMC is imported inside the functions, so that ``import labelswitch``
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from labelswitch.mixture import SAMPLE_DIMS, mixture_graph, mixtures
+from labelswitch.draws import stack_siblings
+from labelswitch.mixture import SAMPLE_DIMS, mixture_graph, mixtures, observation_dims
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -43,7 +44,10 @@ class Labels:
         Variables of which each component has its own, such as one Cholesky factor per component, in
         the order of the components.
     dropped : tuple of str
-        Free variables that cannot be permuted but follow from permuted ones.
+        Free variables that cannot be permuted but follow from permuted ones, and deterministic
+        variables that are computed from these.
+    given : tuple of str
+        The deterministic variables behind which the dropped ones hide: what the data read of them.
     recomputed : tuple of str
         Deterministic variables that are neither permuted nor left alone.
     """
@@ -52,20 +56,17 @@ class Labels:
     allocations: tuple[str, ...] = ()
     siblings: tuple[tuple[str, ...], ...] = ()
     dropped: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
     recomputed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model at one draw: log density by term, components of the mixture, deterministics."""
+    """A model at one draw: log density by term, components of the mixture."""
 
-    terms: Mapping[str, float]
+    priors: Mapping[str, float]
+    data: Mapping[str, float]
     components: np.ndarray | None
-    deterministics: Mapping[str, np.ndarray]
-
-    def total(self, without: Iterable[str] = ()) -> float:
-        """Return the log posterior, but for the priors of some variables."""
-        return sum(value for name, value in self.terms.items() if name not in set(without))
 
 
 class Joint:
@@ -82,8 +83,6 @@ class Joint:
 
     def __init__(self, model: pm.Model, *, given: Sequence[str] = (), mixture: str | None = None):
         from pymc.logprob.basic import conditional_logp
-        from pymc.pytensorf import compile as compile_pymc
-        from pytensor.compile.mode import Mode
         from pytensor.graph.replace import graph_replace
 
         random = [*model.free_RVs, *model.observed_RVs]
@@ -104,40 +103,66 @@ class Joint:
         inputs = {name: inputs[name] for name in (rv.name for rv in model.free_RVs)}
         inputs |= {given.name: given for given in cut.values()}
         rest = graph_replace(graphs[len(random) :], values, strict=False)
-        n_potentials = len(model.potentials)
+        n_free, n_potentials = len(model.free_RVs), len(model.potentials)
         terms += [potential.sum() for potential in rest[:n_potentials]]
         if latent is not None:
             rest = graph_replace(rest, {latent: inputs[mixture]}, strict=False)
-        self.term_names = [rv.name for rv in random] + [rv.name for rv in model.potentials]
-        self.deterministics = [rv.name for rv in model.deterministics]
-        self.dtypes = {name: value.dtype for name, value in inputs.items()}
-        # A few evaluations only: Python's linker, so that nothing is compiled.
-        self._function = compile_pymc(
-            list(inputs.values()),
-            [*terms, *rest[n_potentials:]],
-            mode=Mode(linker="py", optimizer="fast_compile"),
-            on_unused_input="ignore",
-        )
-        self._has_table = bool(table)
+        names = [rv.name for rv in (*random, *model.potentials)]
+        computed = rest[n_potentials : n_potentials + len(model.deterministics)]
+        self.inputs = inputs
+        self._outputs = {
+            "priors": dict(zip(names[:n_free], terms[:n_free], strict=True)),
+            "data": dict(zip(names[n_free:], terms[n_free:], strict=True)),
+            "components": dict(enumerate(rest[n_potentials + len(model.deterministics) :])),
+            "deterministics": {
+                rv.name: graph for rv, graph in zip(model.deterministics, computed, strict=True)
+            },
+        }
+        self._functions: dict[str, Callable] = {}
 
     def missing(self, posterior: xr.Dataset) -> list[str]:
         """Name the variables that the draws lack."""
-        return [name for name in self.dtypes if name not in posterior]
+        return [name for name in self.inputs if name not in posterior]
 
-    def __call__(self, draw: xr.Dataset) -> Evaluation:
-        """Evaluate the model at one draw, a Dataset without chain and draw."""
-        arguments = [draw[name].values.astype(dtype) for name, dtype in self.dtypes.items()]
+    def values(self, part: str, draw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Evaluate one part at one draw: "priors", "data", "components" or "deterministics"."""
+        from pymc.pytensorf import compile as compile_pymc
+        from pytensor.compile.mode import Mode
+
+        outputs = self._outputs[part]
+        if part not in self._functions:
+            # Python's linker, so that nothing is compiled.
+            self._functions[part] = compile_pymc(
+                list(self.inputs.values()),
+                list(outputs.values()),
+                mode=Mode(linker="py", optimizer="fast_compile"),
+                on_unused_input="ignore",
+            )
+        arguments = [
+            np.asarray(draw[name]).astype(value.dtype) for name, value in self.inputs.items()
+        ]
         with np.errstate(all="ignore"):
-            values = self._function(*arguments)
-        n_terms, n_deterministics = len(self.term_names), len(self.deterministics)
-        terms = dict(zip(self.term_names, map(float, values[:n_terms]), strict=True))
-        rest = values[n_terms : n_terms + n_deterministics]
+            return dict(zip(outputs, self._functions[part](*arguments), strict=True))
+
+    def reads(self, names: Iterable[str]) -> list[str]:
+        """Name the deterministic variables that are computed from any of these inputs."""
+        from pytensor.graph.traversal import ancestors
+
+        inputs = {self.inputs[name] for name in names}
+        computed = self._outputs["deterministics"]
+        return [name for name, graph in computed.items() if inputs & set(ancestors([graph]))]
+
+    def __call__(self, draw: Mapping[str, np.ndarray]) -> Evaluation:
+        """Evaluate the log posterior and the components at one draw."""
+        found = {
+            part: {name: float(value) for name, value in self.values(part, draw).items()}
+            for part in ("priors", "data")
+        }
         table = None
-        if self._has_table:
-            log_density, log_weights = values[n_terms + n_deterministics :]
+        if self._outputs["components"]:
+            log_density, log_weights = self.values("components", draw).values()
             table = np.stack(np.broadcast_arrays(log_density, log_weights))
-        named = dict(zip(self.deterministics, rest, strict=True))
-        return Evaluation(terms=terms, components=table, deterministics=named)
+        return Evaluation(components=table, **found)
 
 
 # Moving ------------------------------------------------------------------------------------------
@@ -161,7 +186,8 @@ def permute(
     out = values.transpose(*rest, *outer)
     for name in (name for name in dims if name in values.dims):
         by = permutations.drop_vars(dim, errors="ignore").rename({dim: name})
-        # Chunks of responsibilities never cut through components, so a block is whole.
+        if out.chunks is not None:  # a block must hold all components
+            out = out.chunk({name: -1})
         out = xr.apply_ufunc(
             kernel,
             out,
@@ -179,8 +205,16 @@ def permute(
 
 def map_allocations(values: xr.DataArray, permutations: xr.DataArray, dim: str) -> xr.DataArray:
     """Give allocations their new labels, by the inverse of the permutation of their draw."""
+    size = permutations.sizes[dim]
+    if values.size and not (values.min() >= 0 and values.max() < size):
+        raise ValueError(
+            f"allocations: {values.name!r} holds labels from {int(values.min())} to "
+            f"{int(values.max())} in one of the groups, but {size} components have the labels 0 to "
+            f"{size - 1}. Mend or drop it there."
+        )
     inverse = permutations.copy(data=np.argsort(permutations.values, axis=-1))
-    out = inverse.drop_vars(dim, errors="ignore").isel({dim: values.astype(np.intp)})
+    labels = values.astype(np.intp).load()
+    out = inverse.drop_vars(dim, errors="ignore").isel({dim: labels})
     return values.copy(data=out.transpose(*values.dims).data.astype(values.dtype))
 
 
@@ -200,12 +234,10 @@ def move(
         moved[name] = permute(variable, permutations, labels.dims, dim)
     for names in labels.siblings:
         if all(name in dataset for name in names):
-            ordered = [dataset[name].transpose(*SAMPLE_DIMS, ...) for name in names]
-            dims = [*SAMPLE_DIMS, *(f"_{axis}" for axis in range(2, ordered[0].ndim)), "_sibling"]
-            stacked = xr.DataArray(np.stack(ordered, axis=-1), dims=dims)
-            stacked = permute(stacked, permutations, ["_sibling"], dim)
+            stacked = permute(stack_siblings(dataset, names), permutations, ["_sibling"], dim)
             for k, name in enumerate(names):
-                values = ordered[k].copy(data=stacked.isel(_sibling=k).data)
+                ordered = dataset[name].transpose(*SAMPLE_DIMS, ...)
+                values = ordered.copy(data=stacked.isel(_sibling=k).data)
                 moved[name] = values.transpose(*dataset[name].dims)
     return moved
 
@@ -225,8 +257,21 @@ def _each(dataset: xr.Dataset) -> Iterable[xr.Dataset]:
         yield dataset.isel(chain=chain, draw=draw)
 
 
-def _same(first: float, second: float, scale: float) -> bool:
-    return abs(first - second) <= TOLERANCE * max(scale, 1.0)
+def _generators(size: int) -> list[np.ndarray]:
+    """Return a cycle and an exchange, of which every permutation is composed."""
+    identity = np.arange(size)
+    return [np.roll(identity, 1), *([np.r_[1, 0, identity[2:]]] if size > 2 else [])]
+
+
+def _alike(first: Mapping[str, float], second: Mapping[str, float]) -> bool:
+    """Return whether some terms of a log density have the same sum, but for rounding."""
+    scale = sum(abs(value) for value in first.values())
+    change = sum(second[name] - value for name, value in first.items())
+    return abs(change) <= TOLERANCE * max(scale, 1.0)
+
+
+def _without(terms: Mapping[str, float], labels: Labels) -> dict[str, float]:
+    return {name: value for name, value in terms.items() if name not in labels.dropped}
 
 
 class _Search:
@@ -251,19 +296,21 @@ class _Search:
             error.add_note("labelswitch evaluated the model's log posterior at a draw of dt.")
             raise
 
-    def holds(self, labels: Labels, n_components: int) -> bool:
-        """Return whether moving these labels leaves the density, and takes the components along."""
-        # Where there is a mixture, its components decide; priors are judged on their own.
-        identity = np.arange(n_components)
-        generators = [np.roll(identity, 1)]
-        if n_components > 2:
-            generators.append(np.r_[1, 0, identity[2:]])
-        for generator in generators:
+    def moved(self, labels: Labels, n_components: int) -> Iterable[tuple[np.ndarray, xr.Dataset]]:
+        """Yield permutations that generate all others, and the draws that each has moved."""
+        for generator in _generators(n_components):
+            shape = (self.draws.sizes["chain"], self.draws.sizes["draw"], 1)
             permutations = xr.DataArray(
-                np.tile(generator, (self.draws.sizes["chain"], self.draws.sizes["draw"], 1)),
-                dims=(*SAMPLE_DIMS, "_component"),
+                np.tile(generator, shape), dims=(*SAMPLE_DIMS, "_component")
             )
-            moved = self.draws.assign(move(self.draws, permutations, labels, "_component"))
+            yield generator, self.draws.assign(move(self.draws, permutations, labels, "_component"))
+
+    def holds(self, labels: Labels, n_components: int, priors: bool = False) -> bool:
+        """Return whether moving these labels leaves the density, and takes the components along.
+
+        Where there is a mixture its components decide; with `priors`, the priors as well.
+        """
+        for generator, moved in self.moved(labels, n_components):
             for before, draw in zip(self.before, _each(moved), strict=True):
                 try:
                     after = self.joint(draw)
@@ -275,9 +322,11 @@ class _Search:
                         after.components, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
                     ):
                         return False
-                else:
-                    first, second = (item.total(labels.dropped) for item in (before, after))
-                    if not _same(first, second, abs(first)):
+                elif not _alike(before.data, after.data):
+                    return False
+                if before.components is None or priors:
+                    first, second = (_without(item.priors, labels) for item in (before, after))
+                    if not _alike(first, second):
                         return False
         return True
 
@@ -301,32 +350,37 @@ def _candidates(
     return dims, allocations
 
 
-def _siblings(model: pm.Model, mixture, posterior: xr.Dataset) -> tuple[tuple[str, ...], ...]:
-    """Find the variables of which each component of a listed mixture has its own."""
+def _siblings(
+    model: pm.Model, mixture, posterior: xr.Dataset, size: int
+) -> list[tuple[tuple[str, ...], ...]]:
+    """Find free variables of which each component may have its own; return what to try.
+
+    In a list of components each reads its own. Where components are batched, as many variables as
+    there are components, alike in distribution and shape, may have been stacked. What is computed
+    from them is not permuted but computed anew.
+    """
     from pytensor.graph.traversal import ancestors
 
     components = mixture.owner.inputs[2:]
-    if len(components) == 1:
-        return ()
-    reads = [set(ancestors([component])) for component in components]
-    variables = [*model.free_RVs, *model.deterministics]
-    own: list[list[str]] = [[] for _ in components]
-    for rv in variables:
-        if rv.name not in posterior:
-            continue
-        users = [k for k, read in enumerate(reads) if rv in read]
-        if not users:  # a by-product of one component's variables, such as its correlations
-            above = set(ancestors([rv]))
-            random = [free for free in model.free_RVs if free in above]
-            users = [
-                k for k, read in enumerate(reads) if random and all(free in read for free in random)
-            ]
-        if len(users) == 1:
-            own[users[0]].append(rv.name)
-    shapes = [[posterior[name].shape for name in names] for names in own]
-    if not own[0] or any(shape != shapes[0] for shape in shapes):
-        return ()
-    return tuple(zip(*own, strict=True))
+    if len(components) > 1:
+        reads = [set(ancestors([component])) for component in components]
+        own: list[list[str]] = [[] for _ in components]
+        for rv in model.free_RVs:
+            users = [k for k, read in enumerate(reads) if rv in read]
+            if len(users) == 1:
+                own[users[0]].append(rv.name)
+        shapes = [[posterior[name].shape for name in names] for names in own]
+        if not own[0] or any(shape != shapes[0] for shape in shapes):
+            return [()]
+        return [tuple(zip(*own, strict=True))]
+    upstream = set(ancestors(mixture.owner.inputs))
+    alike: dict[tuple, list[str]] = {}
+    for rv in model.free_RVs:
+        if rv in upstream and rv is not mixture:
+            kind = (type(rv.owner.op), posterior[rv.name].shape)
+            alike.setdefault(kind, []).append(rv.name)
+    groups = [tuple(names) for names in alike.values() if len(names) == size]
+    return [(), *_subsets(groups, 1)]
 
 
 def _subsets(items: Sequence, smallest: int) -> Iterable[tuple]:
@@ -340,9 +394,16 @@ def _minimal(
     dims: list[str],
     allocations: list[str],
     base: Labels,
+    named: bool = False,
 ) -> list[Labels]:
-    """Return the smallest sets of candidates that may be permuted, disjoint from each other."""
+    """Return the smallest sets of candidates that may be permuted, disjoint from each other.
+
+    Where they are too many to try, those that the caller has named are tried together.
+    """
     items = [*dims, *allocations]
+    if len(items) > MAX_CANDIDATES and named:
+        together = replace(base, dims=tuple(dims), allocations=tuple(allocations))
+        return [together] if search.holds(together, n_components) else []
     if len(items) > MAX_CANDIDATES:
         raise ValueError(
             f"dim: {len(items)} dimensions and variables could carry labels; name those that do."
@@ -376,6 +437,7 @@ def find_labels(
     var_name: str | None = None,
     dims: Sequence[str] = (),
     allocations: Sequence[str] | None = None,
+    groups: Mapping[str, xr.Dataset] | None = None,
 ) -> Labels:
     """Find out what a permutation of the components has to move.
 
@@ -393,6 +455,8 @@ def find_labels(
         Dimensions that are known to index components.
     allocations : sequence of str, optional
         Variables that are known to hold labels. By default they are looked for.
+    groups : dict of str to xarray.Dataset, optional
+        All groups of these draws, the posterior among them.
 
     Returns
     -------
@@ -419,16 +483,20 @@ def find_labels(
         else:
             carried = [posterior[name].sizes[d] for name in free for d in posterior[name].dims[2:]]
             sizes = sorted({size for size in carried if size > 1})
-        base = Labels(siblings=() if mixture is None else _siblings(model, mixture, posterior))
         for size in sizes:
             near, labelled = _candidates(model, posterior, size, free)
             labelled = labelled if allocations is None else [*allocations]
-            found_here = _minimal(search, size, near, labelled, base)
-            results += [item for item in found_here if item not in results]
+            if len(near) + len(labelled) > MAX_CANDIDATES and dims:
+                near = [name for name in near if name in dims]
+            found_here: list[Labels] = []
+            for siblings in [()] if mixture is None else _siblings(model, mixture, posterior, size):
+                base = Labels(siblings=siblings)
+                found_here = found_here or _minimal(search, size, near, labelled, base, bool(dims))
             if not found_here and mixture is not None:
-                results += _behind_deterministics(
-                    model, posterior, mixture.name, size, labelled, base
-                )
+                found_here = _behind_deterministics(model, posterior, mixture.name, size, labelled)
+            found_here = [_with_priors(search, size, near, labelled, item) for item in found_here]
+            results += [item for item in found_here if item not in results]
+    _check_independent(model, posterior, found, results)
     results = _merged(results)
     if dims:
         matching = [item for item in results if set(dims) & set(item.dims)]
@@ -452,7 +520,7 @@ def find_labels(
             f"{', '.join(map(repr, dims))}, which would relabel half of a draw.{does_not} Leave "
             f"dim out, or pass dim={list(labels.dims)}."
         )
-    return _with_deterministics(model, posterior, searches, labels, dims)
+    return _with_deterministics(model, groups or {"posterior": posterior}, searches[0], labels)
 
 
 def _merged(results: list[Labels]) -> list[Labels]:
@@ -463,7 +531,7 @@ def _merged(results: list[Labels]) -> list[Labels]:
             merged.remove(other)
             joined = {
                 name: tuple(dict.fromkeys([*getattr(other, name), *getattr(item, name)]))
-                for name in ("dims", "allocations", "siblings", "dropped")
+                for name in ("dims", "allocations", "siblings", "dropped", "given")
             }
             item = replace(item, **joined)
         merged.append(item)
@@ -478,30 +546,108 @@ def _is_free(model: pm.Model, posterior: xr.Dataset, dim: str) -> bool:
     return any(dim in posterior[rv.name].dims for rv in model.free_RVs)
 
 
+def _check_independent(
+    model: pm.Model, posterior: xr.Dataset, found: Sequence, results: Sequence[Labels]
+) -> None:
+    """Refuse two mixtures that share a dimension and no variable: their labels are independent."""
+    from pytensor.graph.traversal import ancestors
+
+    dims = {dim for item in results for dim in item.dims}
+    carriers = {}
+    for mixture in found:
+        upstream = set(ancestors(mixture.owner.inputs))
+        carriers[mixture.name] = {
+            rv.name: set(posterior[rv.name].dims) & dims
+            for rv in model.free_RVs
+            if rv in upstream and set(posterior[rv.name].dims) & dims
+        }
+    for (one, first), (two, second) in itertools.combinations(carriers.items(), 2):
+        shared = set().union(*first.values()) & set().union(*second.values())
+        if shared and not set(first) & set(second):
+            raise ValueError(
+                f"dim: the mixtures {one!r} and {two!r} share the dimension {sorted(shared)[0]!r} "
+                "but no variable, so their labels are independent of each other and one "
+                "permutation cannot serve both. Give the components of each a dimension of its "
+                "own, and relabel in two calls."
+            )
+
+
+def _with_priors(
+    search: _Search, size: int, dims: list[str], allocations: list[str], labels: Labels
+) -> Labels:
+    """Add what the priors need as well: variables of components that the mixture does not read."""
+    if search.holds(labels, size, priors=True):
+        return labels
+    more = [
+        item for item in (*dims, *allocations) if item not in (*labels.dims, *labels.allocations)
+    ]
+    for chosen in _subsets(more[:MAX_CANDIDATES], 1):
+        wider = replace(
+            labels,
+            dims=(*labels.dims, *(item for item in chosen if item in dims)),
+            allocations=(*labels.allocations, *(item for item in chosen if item in allocations)),
+        )
+        if search.holds(wider, size, priors=True):
+            return wider
+    return labels  # the moved draws will tell
+
+
 def _behind_deterministics(
     model: pm.Model,
     posterior: xr.Dataset,
     mixture: str,
     n_components: int,
     allocations: list[str],
-    base: Labels,
 ) -> list[Labels]:
-    """Look for labels with deterministic variables taken as given, such as w of stick-breaking."""
+    """Look for labels with weights taken as given, such as w of stick-breaking."""
     given = [
         rv.name
         for rv in model.deterministics
         if rv.name in posterior and n_components in posterior[rv.name].shape[2:]
     ]
-    if not given:
-        return []
-    search = _Search(model, posterior, mixture, given)
     hidden = _unread(model, given)
-    names = [rv.name for rv in model.free_RVs if rv.name not in hidden]
-    dims, _ = _candidates(model, posterior, n_components, [*names, *given])
     if not hidden:
         return []
-    found = _minimal(search, n_components, dims, allocations, replace(base, dropped=hidden))
-    return [item for item in found if item.dims]
+    given = _read(model, given, hidden)
+    search = _Search(model, posterior, mixture, given)
+    names = [rv.name for rv in model.free_RVs if rv.name not in hidden]
+    dims, _ = _candidates(model, posterior, n_components, [*names, *given])
+    base = Labels(dropped=hidden, given=tuple(given))
+    found = [item for item in _minimal(search, n_components, dims, allocations, base) if item.dims]
+    for item in found:
+        for name in given:
+            carried = [dim for dim in item.dims if dim in posterior[name].dims]
+            if not (carried and _are_weights(posterior[name], carried[0])):
+                raise ValueError(
+                    f"model: {name!r} is computed from {', '.join(map(repr, hidden))}, which "
+                    "cannot be permuted, so whether a relabelled draw has a density under the "
+                    "prior cannot be told; only weights that sum to one always have. If this "
+                    "orders the components, their labels have a meaning already: use the draws as "
+                    "they are. Otherwise give the components one variable with a dimension of "
+                    "theirs."
+                )
+    return found
+
+
+def _are_weights(values: xr.DataArray, dim: str) -> bool:
+    return bool((values >= 0).all()) and np.allclose(values.sum(dim), 1, atol=1e-4)
+
+
+def _read(model: pm.Model, given: Sequence[str], hidden: Sequence[str]) -> list[str]:
+    """Name those deterministic variables through which the model reads the hidden ones."""
+    from pytensor.graph.replace import graph_replace
+    from pytensor.graph.traversal import ancestors
+
+    cut = {model[name]: model[name].type(name) for name in given}
+    others = [rv for rv in model.free_RVs if rv.name not in hidden]
+    graphs = graph_replace([*model.observed_RVs, *model.potentials, *others], cut, strict=False)
+    left = set(ancestors(graphs))
+    concealed = {model[name] for name in hidden}
+    return [
+        name
+        for name in given
+        if cut[model[name]] in left and concealed & set(ancestors([model[name]]))
+    ]
 
 
 def _unread(model: pm.Model, given: Sequence[str]) -> tuple[str, ...]:
@@ -536,14 +682,10 @@ def _unread(model: pm.Model, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_deterministics(
-    model: pm.Model,
-    posterior: xr.Dataset,
-    searches: Sequence[_Search],
-    labels: Labels,
-    dims: Sequence[str],
+    model: pm.Model, groups: Mapping[str, xr.Dataset], search: _Search, labels: Labels
 ) -> Labels:
     """Add the dimensions of deterministic variables that follow, and list those that do not."""
-    search = searches[0]
+    posterior = groups["posterior"]
     size = (
         posterior.sizes[labels.dims[0]]
         if labels.dims
@@ -551,39 +693,77 @@ def _with_deterministics(
         if labels.siblings
         else int(max(posterior[name].max() for name in labels.allocations)) + 1
     )
-    names = [rv.name for rv in model.deterministics if rv.name in posterior]
-    names = [name for name in names if name not in {n for pair in labels.siblings for n in pair}]
-    draws = search.draws
-    generator = np.roll(np.arange(size), 1)
-    shape = (draws.sizes["chain"], draws.sizes["draw"], 1)
-    permutations = xr.DataArray(np.tile(generator, shape), dims=(*SAMPLE_DIMS, "_component"))
-    moved = draws.assign(move(draws, permutations, labels, "_component"))
-    joint = search.joint
-    if labels.dropped:  # the variables behind which they hide are as given
-        given = [name for name in names if set(labels.dims) & set(posterior[name].dims)]
-        joint = Joint(model, given=given)
-        names = [name for name in names if name not in given]
-    computed = [joint(draw).deterministics for draw in _each(moved)]
-    found, recomputed = list(labels.dims), []
+    where = {}  # the first group that has each deterministic variable
+    for dataset in groups.values():
+        for rv in model.deterministics:
+            if rv.name in dataset and set(SAMPLE_DIMS) <= set(dataset[rv.name].dims):
+                where.setdefault(rv.name, dataset[rv.name])
+    joint = Joint(model, given=labels.given) if labels.dropped else search.joint
+    lost = [name for name in joint.reads(labels.dropped) if name in where]
+    names = [name for name in where if name not in (*lost, *labels.given)]
+    # A dimension that something else has as well is not that of the components.
+    taken = {
+        dim
+        for dataset in groups.values()
+        for name, variable in dataset.data_vars.items()
+        if name not in names
+        for dim in variable.dims
+    }.union(*observation_dims(model))
+
+    def computed(draws: xr.Dataset) -> dict[str, np.ndarray]:
+        found = [joint.values("deterministics", draw) for draw in _each(draws)]
+        lead = tuple(draws.sizes[name] for name in SAMPLE_DIMS)
+        return {
+            name: np.array([item[name] for item in found]).reshape(*lead, *found[0][name].shape)
+            for name in names
+        }
+
+    before = computed(search.draws)
+    pairs = [(generator, computed(moved)) for generator, moved in search.moved(labels, size)]
+
+    def follows(name: str, chosen: Iterable[str]) -> bool:
+        """Return whether permuting these dimensions gives what is computed from moved draws."""
+        dims = [dim for dim in where[name].dims if dim not in SAMPLE_DIMS]
+        for generator, after in pairs:
+            expected = before[name]
+            for dim in chosen:
+                expected = np.take(expected, generator, axis=dims.index(dim) - len(dims))
+            if not _close(expected, after[name]):
+                return False
+        return True
+
+    chosen_of: dict[str, set] = {}
     for name in names:
-        variable = draws[name]
-        free = [d for d in variable.dims[2:] if variable.sizes[d] == size]
-        target = np.array([item[name] for item in computed])
-        options = sorted(_subsets(free, 0), key=len, reverse=True)
-        for chosen in options:
-            as_moved = permute(variable, permutations, chosen, "_component") if chosen else variable
-            flat = as_moved.transpose(*SAMPLE_DIMS, ...).values.reshape(target.shape)
-            if np.allclose(flat, target, rtol=1e-6, atol=1e-9 * np.abs(target).max(initial=0)):
-                if set(chosen) != set(free) & {*labels.dims, *dims}:
-                    shared = set(free) & set(labels.dims) - set(chosen)
-                    if shared:  # carries the dimension but does not move, as sorted means do
-                        recomputed.append(name)
-                        break
-                found += [d for d in chosen if d not in found]
-                break
-        else:
-            recomputed.append(name)
-    return replace(labels, dims=tuple(found), recomputed=tuple(recomputed))
+        shape = where[name].transpose(*SAMPLE_DIMS, ...).shape[2:]
+        if before[name].shape[2:] != shape:  # computed with other data
+            chosen_of[name] = set(labels.dims) & set(where[name].dims)
+            continue
+        free = [dim for dim in where[name].dims[2:] if where[name].sizes[dim] == size]
+        own = [dim for dim in free if dim in labels.dims]
+        further = [dim for dim in free if dim not in labels.dims and dim not in taken]
+        options = [[*own, *more] for more in _subsets(further, 0)]
+        chosen_of[name] = next((set(item) for item in options if follows(name, item)), {""})
+    dims = [*labels.dims]
+    for name, chosen in chosen_of.items():
+        dims += [dim for dim in where[name].dims if dim in chosen and dim not in dims]
+    recomputed = [
+        name for name, chosen in chosen_of.items() if chosen != set(dims) & set(where[name].dims)
+    ]
+    return replace(
+        labels,
+        dims=tuple(dims),
+        dropped=(*labels.dropped, *lost),
+        recomputed=tuple(recomputed),
+    )
+
+
+def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    if first.dtype.kind not in "fc":
+        return np.array_equal(first, second)
+    scale = np.abs(second[np.isfinite(second)]).max(initial=0)
+    single = first.dtype == np.float32 or second.dtype == np.float32
+    relative = 1e-4 if single else 1e-6
+    return np.allclose(first, second, rtol=relative, atol=1e-3 * relative * scale, equal_nan=True)
 
 
 # What to say ---------------------------------------------------------------------------------
@@ -674,34 +854,37 @@ def check_moved(
             f"Relabelling would move {len(where)} draws. Use the draws as they are, or sample "
             "without the transform."
         )
-    given = [
-        rv.name
-        for rv in model.deterministics
-        if labels.dropped and rv.name in before and set(labels.dims) & set(before[rv.name].dims)
-    ]
-    joint = Joint(model, given=given)
-    spread = where[np.unique(np.linspace(0, len(where) - 1, N_CHECKED).astype(int))]
-    for chain, draw in spread:
+    joint = Joint(model, given=labels.given)
+    values = [_Values(dataset, joint, before) for dataset in (before, after)]
+    spread = np.unique(np.linspace(0, len(where) - 1, N_CHECKED).astype(int))
+    for number, (chain, draw) in enumerate(where):
         one, two = (
-            joint(dataset.isel(chain=chain, draw=draw).assign(_kept(before, labels, chain, draw)))
-            for dataset in (before, after)
+            {
+                part: {name: float(x) for name, x in joint.values(part, at[chain, draw]).items()}
+                # The priors of every draw; what the data say, which costs more, at some.
+                for part in (("priors", "data") if number in spread else ("priors",))
+            }
+            for at in values
         )
-        first, second = one.total(labels.dropped), two.total(labels.dropped)
-        if not np.isfinite(first):
-            bad = [name for name, value in one.terms.items() if not np.isfinite(value)]
+        one["priors"], two["priors"] = (_without(item["priors"], labels) for item in (one, two))
+        bad = [name for part in one.values() for name, x in part.items() if not np.isfinite(x)]
+        if bad:
             raise ValueError(
                 f"dt: the log posterior of draw {draw} of chain {chain} (counted from 0) is "
-                f"{first}, because of {', '.join(map(repr, bad))}. Do the draws belong to this "
-                "model and its data?"
+                f"{sum(sum(part.values()) for part in one.values())}, because of "
+                f"{', '.join(map(repr, bad))}. Do the draws belong to this model and its data? A "
+                "weight of exactly 0 has no density under a Dirichlet prior: drop such draws, or "
+                "pass what the method reads without the model."
             )
-        if _same(first, second, abs(first)):
+        if all(_alike(terms, two[part]) for part, terms in one.items()):
             continue
         changed = [
             name
-            for name in one.terms
-            if name not in labels.dropped
-            and not _same(one.terms[name], two.terms[name], abs(one.terms[name]))
+            for part, terms in one.items()
+            for name, x in terms.items()
+            if not _alike({name: x}, two[part])
         ]
+        first, second = (sum(sum(part.values()) for part in item.values()) for item in (one, two))
         free = {rv.name for rv in model.free_RVs}
         if set(changed) <= free:
             raise ValueError(
@@ -719,9 +902,20 @@ def check_moved(
         )
 
 
-def _kept(before: xr.Dataset, labels: Labels, chain: int, draw: int) -> dict[str, xr.DataArray]:
-    """Return the dropped variables of a draw: the model is called with them, nothing reads them."""
-    return {name: before[name].isel(chain=chain, draw=draw) for name in labels.dropped}
+class _Values:
+    """What a model reads of the draws of a dataset, as arrays with chain and draw in front."""
+
+    def __init__(self, dataset: xr.Dataset, joint: Joint, otherwise: xr.Dataset):
+        # The model is called with variables that the result lacks; nothing reads them.
+        self._arrays = {
+            name: (dataset if name in dataset else otherwise)[name]
+            .transpose(*SAMPLE_DIMS, ...)
+            .values
+            for name in joint.inputs
+        }
+
+    def __getitem__(self, at: tuple[int, int]) -> dict[str, np.ndarray]:
+        return {name: array[at] for name, array in self._arrays.items()}
 
 
 def _ordered(model: pm.Model, labels: Labels, posterior: xr.Dataset) -> list[str]:
@@ -741,13 +935,44 @@ def _parts(transform) -> list[str]:
 
 
 def recompute(
-    model: pm.Model, dataset: xr.Dataset, names: Sequence[str], moved: np.ndarray
+    model: pm.Model,
+    labels: Labels,
+    before: xr.Dataset,
+    after: xr.Dataset,
+    moved: np.ndarray,
 ) -> dict[str, xr.DataArray]:
-    """Compute deterministic variables anew at the moved draws."""
-    joint = Joint(model)
-    out = {name: dataset[name].transpose(*SAMPLE_DIMS, ...).copy(deep=True) for name in names}
+    """Compute the deterministic variables of all moved draws; return those that have not followed.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    labels : Labels
+    before, after : xarray.Dataset
+        The posterior as sampled, and with what carries labels permuted.
+    moved : (chain, draw) bool array
+        The draws whose permutation is not the identity.
+    """
+    names = [
+        rv.name
+        for rv in model.deterministics
+        if rv.name in after and rv.name not in (*labels.dropped, *labels.given)
+    ]
+    if not names:
+        return {}
+    joint = Joint(model, given=labels.given)
+    values = _Values(after, joint, before)
+    out = {name: after[name].transpose(*SAMPLE_DIMS, ...).copy(deep=True) for name in names}
+    follows = dict.fromkeys(names, True)
     for chain, draw in np.argwhere(moved):
-        values = joint(dataset.isel(chain=chain, draw=draw)).deterministics
+        computed = joint.values("deterministics", values[chain, draw])
         for name in names:
-            out[name].values[chain, draw] = values[name]
-    return {name: out[name].transpose(*dataset[name].dims) for name in names}
+            if follows[name] and not _close(out[name].values[chain, draw], computed[name]):
+                follows[name] = False
+            # Until one differs those that followed keep their bits.
+            if not follows[name] or name in labels.recomputed:
+                out[name].values[chain, draw] = computed[name]
+    return {
+        name: out[name].transpose(*after[name].dims)
+        for name in names
+        if name in labels.recomputed or not follows[name]
+    }

@@ -152,9 +152,9 @@ def _observation_dims(model: pm.Model, mixture) -> tuple[str, ...]:
     return tuple(dims[: mixture.ndim - components[0].owner.op.ndim_supp])
 
 
-def observation_dims(model: pm.Model) -> set[str]:
-    """Name the dimensions that index the observations of the model's mixtures."""
-    return {dim for mixture in mixtures(model) for dim in _observation_dims(model, mixture)}
+def observation_dims(model: pm.Model) -> list[tuple[str, ...]]:
+    """Name the dimensions that index the observations of each of the model's mixtures."""
+    return [_observation_dims(model, mixture) for mixture in mixtures(model)]
 
 
 def posterior_values(mixture: CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:

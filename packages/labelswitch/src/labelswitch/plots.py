@@ -100,11 +100,13 @@ def plot_draws(
 
     before, after = get_posterior(dt), get_posterior(relabelled.dt)
     dim = relabelled.dims[0]
-    simple = [
-        name
+    simple = {  # variables without dims have a dimension of their own
+        name: own[0]
         for name in relabelled.permuted
-        if name in after and set(after[name].dims) == {*SAMPLE_DIMS, dim}
-    ]
+        if name in after
+        for own in [[item for item in after[name].dims if item not in SAMPLE_DIMS]]
+        if len(own) == 1 and own[0] in relabelled.dims
+    }
     names = as_tuple(var_names) or tuple(simple)
     for name in names:
         if name not in simple:
@@ -118,7 +120,20 @@ def plot_draws(
         if not before.get_index(name).equals(after.get_index(name)):
             raise ValueError(f"relabelled: its {name}s are not those of dt; pass the same draws.")
     states = xr.DataArray(["as sampled", "relabelled"], dims="labels", name="labels")
-    data = xr.concat([before[list(names)], after[list(names)]], dim=states)
+
+    def alike(dataset: xr.Dataset) -> xr.Dataset:
+        return xr.Dataset(
+            {
+                name: dataset[name]
+                if simple[name] == dim
+                else dataset[name]
+                .drop_vars(simple[name], errors="ignore")
+                .rename({simple[name]: dim})
+                for name in names
+            }
+        )
+
+    data = xr.concat([alike(before), alike(after)], dim=states)
     pc_kwargs["aes"] = {"color": [dim], "overlay": ["chain"]} | pc_kwargs.get("aes", {})
     pc_kwargs.setdefault("color", list(COLOURS))
     defaults = {"sharex": True, "sharey": "row"} | _layout(backend)

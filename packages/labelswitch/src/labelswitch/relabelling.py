@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +94,8 @@ class Relabelled:
         The dimension of the groups whose labels are independent of each other.
     allocations : tuple of str
         Names of the variables that hold labels.
+    siblings : tuple of tuple of str
+        Variables of single components that exchange their values, in the order of the components.
     permuted : tuple of str
         Names of the variables that were permuted or mapped.
     recomputed : tuple of str
@@ -111,6 +113,7 @@ class Relabelled:
     dims: tuple[str, ...]
     by: str | None = None
     allocations: tuple[str, ...] = ()
+    siblings: tuple[tuple[str, ...], ...] = ()
     permuted: tuple[str, ...] = ()
     recomputed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -243,7 +246,8 @@ def _find(
         raise ValueError(f"dim: {list(dims)} names a dimension twice.")
     names = None if allocations is None else as_tuple(allocations)
     if model is not None:
-        labels = find_labels(model, posterior, dims=dims, allocations=names)
+        groups = draw_groups(dt)
+        labels = find_labels(model, posterior, dims=dims, allocations=names, groups=groups)
         extra = (labels.allocations if names is None else names,)[0]
         first = [*dims, *(["component"] if "component" in labels.dims else [])]
         ordered = tuple(dict.fromkeys([*first, *labels.dims]))
@@ -264,17 +268,17 @@ def _relabelled(
     labels: Labels,
     permutations: xr.DataArray,
     by: str | None,
-    open_ends: tuple[bool, bool],
+    allocations_open: bool,
 ) -> dict[str, Any]:
     """Permute everything that carries labels, and check the result against the model."""
     dt, model, dim = draws.dt, draws.model, labels.dims[0]
-    if open_ends[0]:
-        draws.warn_of_what_stays(allocations_open=open_ends[1], by=by)
+    draws.warn_of_what_stays(allocations_open=allocations_open, by=by)
     out = dt.copy()
     permuted: list[str] = []
     moved = (permutations.values != np.arange(permutations.sizes[dim])).any(axis=-1)
     moved = moved.reshape(*moved.shape[:2], -1).any(axis=2)
     recomputed, dropped = (), ()
+    stale = set(labels.recomputed)
     for group, dataset in draw_groups(dt).items():
         if group == "unconstrained_posterior":
             if moved.any():
@@ -306,33 +310,49 @@ def _relabelled(
                 )
             continue
         changed = move(dataset, permutations, labels, dim)
-        permuted += [name for name in changed if name not in permuted]
-        dataset = dataset.assign(changed)
         if group == "posterior" and model is not None and moved.any():
-            dropped = tuple(name for name in labels.dropped if name in dataset)
-            if labels.recomputed:
-                dataset = dataset.assign(recompute(model, dataset, labels.recomputed, moved))
-                recomputed = labels.recomputed
-            before = dt["posterior"].to_dataset()
-            check_moved(model, labels, before, dataset, moved)
-            if dropped:
+            before, after = dt["posterior"].to_dataset(), dataset.assign(changed)
+            check_moved(model, labels, before, after, moved)
+            anew = recompute(model, labels, before, after, moved)
+            changed = {name: item for name, item in changed.items() if name not in anew} | anew
+            recomputed = tuple(anew)
+            stale = {*labels.recomputed, *anew}
+            lost = _in(dataset, labels.dropped)
+            dropped = lost
+            if lost:
                 warnings.warn(
-                    f"{', '.join(map(repr, dropped))} cannot be permuted, so the result lacks it. "
+                    f"{', '.join(map(repr, lost))} cannot be permuted, so the result lacks it. "
                     "The relabelled components give the same density to the data. Their prior was "
                     "not compared: under stick-breaking the order of the weights has a prior of "
                     "its own.",
                     UserWarning,
                     stacklevel=4,
                 )
-                dataset = dataset.drop_vars(dropped)
+        else:
+            # What follows from labels can be computed anew in the posterior only.
+            lost = _in(dataset, {*labels.dropped, *stale}) if moved.any() else ()
+            if lost:
+                warnings.warn(
+                    f"{', '.join(map(repr, lost))} in the group {group!r} cannot be permuted, so "
+                    "the result lacks it there. Compute it from the relabelled posterior.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        permuted += [name for name in changed if name not in (*permuted, *recomputed)]
+        dataset = dataset.assign(changed).drop_vars(lost)
         out[group].dataset = dataset
     return {
         "dt": out,
         "allocations": labels.allocations,
+        "siblings": labels.siblings,
         "permuted": tuple(permuted),
         "recomputed": recomputed,
         "dropped": dropped,
     }
+
+
+def _in(dataset: xr.Dataset, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in dataset.data_vars if name in set(names))
 
 
 def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None) -> xr.DataArray:
@@ -346,6 +366,13 @@ def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None
             raise ValueError(
                 f"permutations: dimensions {template.dims} are needed; it has {permutations.dims}."
             )
+        for name in template.dims[:-1]:
+            own = permutations.indexes.get(name)
+            if own is not None and not own.equals(template.get_index(name)):
+                raise ValueError(
+                    f"permutations: their {name!r} differs from that of the posterior. Select the "
+                    "same ones in the same order, or pass an array without coordinates."
+                )
         permutations = permutations.transpose(*template.dims).values
     permutations = np.asarray(permutations)
     if permutations.shape != template.shape:
@@ -367,15 +394,20 @@ def _by_group(dt: xr.DataTree, by: str, labels: Labels) -> list[xr.DataTree]:
             f"by: a dimension of groups is needed, not {by!r}. Dimensions: "
             f"{', '.join(others) or 'none'}."
         )
-    for name, variable in posterior.data_vars.items():
-        if set(labels.dims) & set(variable.dims) and by not in variable.dims:
-            raise ValueError(
-                f"by: {name!r} carries {labels.dims[0]!r} but not {by!r}, so its labels are shared "
-                "by all groups and cannot be permuted group by group. Leave by out."
-            )
-    for name in labels.allocations:
-        if by not in dt["posterior"][name].dims:
-            raise ValueError(f"by: the allocations {name!r} lack the dimension {by!r}.")
+    for group, dataset in draw_groups(dt).items():
+        for name, variable in dataset.data_vars.items():
+            if by in variable.dims or not set(SAMPLE_DIMS) <= set(variable.dims):
+                continue
+            if name in labels.allocations:
+                raise ValueError(
+                    f"by: the allocations {name!r} in {group!r} lack the dimension {by!r}."
+                )
+            if set(labels.dims) & set(variable.dims):
+                raise ValueError(
+                    f"by: {name!r} carries {labels.dims[0]!r} but not {by!r}, so its labels are "
+                    "shared by all groups and cannot be permuted group by group. Leave by out, or "
+                    f"drop it from {group!r}."
+                )
     trees = []
     for index in range(posterior.sizes[by]):
         groups = {name: dt[name].to_dataset() for name in dt.children}
@@ -421,8 +453,8 @@ def relabel(
     model : pymc.Model, optional
         The model that the draws come from. What a method needs is read from its mixture:
         responsibilities, most probable allocations, component densities. It also says which
-        dimensions index components, and judges the result: the log posterior of moved draws must
-        be what it was.
+        dimensions index components, and judges the result: the log prior of every moved draw must
+        be what it was, and at eight of them that of the data.
     dim : str or sequence of str, optional
         The dimensions that index the components. With ``model`` they are found. Without it
         "component" by default; several, if several do: both axes of a transition matrix,
@@ -470,19 +502,20 @@ def relabel(
     ------
     ValueError
         If a relabelled draw would not be the same point of the posterior (with ``model``): a
-        variable that carries labels cannot be permuted, priors differ between the components, or a
-        transform orders them. If the method is unknown, no variable has ``dim``, the numbers of
-        components disagree, labels are not 0, ..., K - 1, values are NaN, the method lacks an
-        input, or an input is given that the method does not use.
+        variable that carries labels cannot be permuted, priors differ between the components, a
+        transform or a sum of gaps orders them, or two mixtures share a dimension and no variable.
+        If the method is unknown, no variable has ``dim``, the numbers of components disagree,
+        labels are not 0, ..., K - 1, values are NaN, the method lacks an input, or an input is
+        given that the method does not use.
     TypeError
         If ``dt`` is no DataTree or an input is of the wrong type.
 
     Warns
     -----
     UserWarning
-        Without ``model``: if a variable looks like allocations and was not named, or has a further
-        dimension as long as ``dim``. With it: if a variable was dropped that cannot be permuted but
-        follows from permuted ones, such as the sticks behind the weights. If a group has other
+        If a variable that ``model`` does not know looks like allocations and was not named, or has
+        a further dimension as long as ``dim``. If a variable was dropped that cannot be permuted
+        but follows from permuted ones, such as the sticks behind the weights. If a group has other
         draws than the posterior, or holds unconstrained values.
 
     See Also
@@ -512,9 +545,11 @@ def relabel(
     All groups with the posterior's chains and draws are permuted where they carry ``dim``, so
     component-wise arrays in ``log_likelihood`` and ``posterior_predictive`` as well.
 
-    Deterministic variables of ``model`` that neither follow the permutation nor ignore it are
-    computed anew. Variables of which each component of a listed mixture has its own, such as one
-    Cholesky factor per component, exchange their values.
+    Deterministic variables of ``model`` are computed at every moved draw; those that have not
+    followed the permutation get what was computed. In other groups they are dropped with a
+    warning, as are, in all groups, the variables behind weights that cannot be permuted, and what
+    is computed from them. Variables of which each component has its own, such as one Cholesky
+    factor per component, exchange their values.
 
     Examples
     --------
@@ -540,13 +575,13 @@ def relabel(
         "dims": labels.dims,
         "model": model,
         "allocations": labels.allocations,
+        "siblings": labels.siblings,
         "var_names": as_tuple(var_names),
         "data": data,
         "progress": progress,
     }
     draws = Draws(dt, responsibilities=responsibilities, pivot=pivot, **shared)
     trees = [] if by is None else _by_group(dt, by, labels)
-    open_ends = model is None, allocations is None
     if permutations is not None:
         unused = {
             "method": method,
@@ -570,7 +605,7 @@ def relabel(
             converged=True,
             dims=labels.dims,
             by=by,
-            **_relabelled(draws, labels, found, by, open_ends),
+            **_relabelled(draws, labels, found, by, allocations is None),
         )
     method = method or default_method(model, responsibilities, labels.allocations)
     _check_use(method, {"data": data, "pivot": pivot, "var_names": var_names})
@@ -612,7 +647,7 @@ def relabel(
         converged=all(result.converged for result in results),
         dims=labels.dims,
         by=by,
-        **_relabelled(draws, labels, found, by, open_ends),
+        **_relabelled(draws, labels, found, by, allocations is None),
     )
 
 
@@ -712,6 +747,7 @@ def compare(
         model=model,
         responsibilities=responsibilities,
         allocations=labels.allocations,
+        siblings=labels.siblings,
         var_names=as_tuple(var_names),
         pivot=pivot,
         data=data,

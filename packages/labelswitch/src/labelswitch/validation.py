@@ -179,13 +179,18 @@ def check_eps(eps, n_components: int) -> float:
 
 def check_max_sweeps(max_sweeps) -> int:
     """Return max_sweeps as an int of at least 1."""
+    return check_count(max_sweeps, "max_sweeps")
+
+
+def check_count(count, name: str) -> int:
+    """Return a number of things as an int of at least 1."""
     try:
-        max_sweeps = operator.index(max_sweeps)
+        whole = operator.index(count)
     except TypeError:
-        raise TypeError(f"max_sweeps must be an integer, not {max_sweeps!r}.") from None
-    if max_sweeps < 1:
-        raise ValueError(f"max_sweeps must be at least 1, not {max_sweeps}.")
-    return max_sweeps
+        raise TypeError(f"{name} must be an integer, not {count!r}.") from None
+    if whole < 1:
+        raise ValueError(f"{name} must be at least 1, not {whole}.")
+    return whole
 
 
 def check_tol(tol) -> float:
