@@ -322,7 +322,7 @@ def ecr_iterative_1(
     """
     z, n_components = validation.check_allocations(z, n_components)
     starts = validation.check_starts(starts, ("identity", "ecr", "random"), len(z), n_components)
-    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    max_sweeps = validation.check_count(max_sweeps, "max_sweeps")
     identity = _identity(len(z), n_components)
 
     def n_mismatches(votes):
@@ -633,7 +633,7 @@ def stephens(
     n_draws, _, n_components = probabilities.shape
     names = ("identity", "pra", "ecr", "random")
     starts = validation.check_starts(starts, names, n_draws, n_components)
-    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    max_sweeps = validation.check_count(max_sweeps, "max_sweeps")
     tol = validation.check_tol(tol)
 
     def cross_entropy(total):
@@ -742,7 +742,7 @@ def ecr_iterative_2(
         )
     names = ("identity", "pra", "ecr", "random")
     starts = validation.check_starts(starts, names, n_draws, n_components)
-    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    max_sweeps = validation.check_count(max_sweeps, "max_sweeps")
 
     live = _first_sweeps(probabilities, starts, seed)
     own = {id(one): {one.permutations.tobytes()} for one in live}
@@ -982,7 +982,7 @@ def sjw(
     z, _ = validation.check_allocations(z, n_components)
     if len(z) != n_draws:
         raise ValueError(f"z has {len(z)} draws but parameters has {n_draws}; pass the same draws.")
-    max_sweeps = validation.check_max_sweeps(max_sweeps)
+    max_sweeps = validation.check_count(max_sweeps, "max_sweeps")
     tol = validation.check_tol(tol)
     exact = n_components <= EXACT_COMPONENTS
     if seed is not None and not exact:

@@ -13,7 +13,13 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
-from labelswitch.draws import component_variables, draw_groups, observation_wise, stack_siblings
+from labelswitch.draws import (
+    are_weights,
+    component_variables,
+    draw_groups,
+    observation_wise,
+    stack_siblings,
+)
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
 from labelswitch.relabelling import Relabelled, relabel
 
@@ -227,8 +233,7 @@ def _weights(posterior: xr.Dataset, dims: Sequence[str]) -> xr.DataArray | None:
             len(carried) == 1
             and set(variable.dims) == {*SAMPLE_DIMS, *carried}
             and variable.dtype.kind == "f"
-            and (variable >= 0).all()
-            and np.allclose(variable.sum(carried), 1, atol=1e-4)
+            and are_weights(variable, carried[0])
         ):
             return variable.rename({carried[0]: "_component"}).drop_vars(
                 [carried[0]], errors="ignore"
@@ -312,17 +317,22 @@ def _one_under_two_names(held: np.ndarray | None, occupied: np.ndarray) -> bool:
     )
 
 
+def _by_pra(dt: xr.DataTree, dims: Sequence[str], **how: Any) -> Relabelled | None:
+    """Relabel by parameters, for comparison and without a word; None where that cannot be done."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return relabel(dt, method="pra", dim=tuple(dims), **how)
+    except (TypeError, ValueError):
+        return None
+
+
 def _mixed(dt: xr.DataTree, relabelled: Relabelled) -> bool:
     """Return whether the caller's permutations leave wider components than 'pra' does."""
     if relabelled.method != "permutations" or relabelled.by is not None:
         return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            other = relabel(dt, method="pra", dim=relabelled.dims, allocations=())
-    except (TypeError, ValueError):
-        return False
-    for name in other.permuted:
+    other = _by_pra(dt, relabelled.dims, allocations=())
+    for name in () if other is None else other.permuted:
         ours, theirs = (
             float(item.dt["posterior"][name].var(SAMPLE_DIMS).mean())
             for item in (relabelled, other)
@@ -380,11 +390,8 @@ def _group_dim(
     posterior = dt["posterior"].to_dataset()
 
     def repaired(**how: Any) -> Relabelled | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                relabelled = relabel(dt, method="pra", dim=tuple(dims), **how)
-        except (TypeError, ValueError):
+        relabelled = _by_pra(dt, dims, **how)
+        if relabelled is None:
             return None
         after = relabelled.dt["posterior"]
         is_bad = any(_judge(after[name], n_elements).is_bad for name in names)
@@ -509,13 +516,13 @@ def diagnose(
         observation_wise(relabelled.dt, relabelled.dims, model, *given),
     )
     judged = _judge_all(before, after, names, others, relabelled, occupied)
-    labelled = {name: kinds for name, kinds in judged.items() if name not in others}
-    table = _table(labelled)
+    of_components = {name: kinds for name, kinds in judged.items() if name not in others}
+    table = _table(of_components)
     switches = _switches(relabelled.permutations, occupied)
 
     undecided = _undecided(relabelled) if occupied.all() else 0.0
     findings, sentences = _switching(switches, relabelled)
-    more, recommendation = _repair(labelled, findings, sentences, relabelled)
+    more, recommendation = _repair(of_components, findings, sentences, relabelled)
     disagree = [name for name in others if judged[name]["relabelled"].is_bad]
     if disagree and recommendation != "run_more_chains":
         findings.append("another_mode")

@@ -133,6 +133,11 @@ def observation_wise(
     return lambda variable: any(one and one <= set(variable.dims) for one in observations)
 
 
+def are_weights(values: xr.DataArray, dim: str) -> bool:
+    """Return whether the values are non-negative and sum to one along a dimension."""
+    return bool((values >= 0).all()) and np.allclose(values.sum(dim), 1, atol=1e-4)
+
+
 def stack_siblings(dataset: xr.Dataset, names: Sequence[str]) -> xr.DataArray:
     """Stack variables of single components along the dimension ``_sibling``."""
     ordered = [dataset[name].transpose(*SAMPLE_DIMS, ...) for name in names]
@@ -231,8 +236,6 @@ class Draws:
         """Warn by name of what looks as if it carried labels and was not named."""
         given = [self.dt[name] for name in ("observed_data", "constant_data") if name in self.dt]
         observed = {name for group in given for name in group.data_vars}
-        if self.model is not None:  # it has judged its own variables
-            observed |= set(self.model.named_vars)
         # What the data carry are observations or their features.
         known = {*self.dims, by, *(dim for group in given for dim in group.dims)}
         for dataset in draw_groups(self.dt).values():
@@ -240,8 +243,8 @@ class Draws:
                 own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
                 if not set(SAMPLE_DIMS) <= set(variable.dims) or not own:
                     continue
-                if self.model is not None and name in observed:
-                    continue
+                if self.model is not None and name in self.model.named_vars:
+                    continue  # the model has judged its own variables
                 if allocations_open and name not in observed and not set(self.dims) & set(own):
                     self._warn_of_labels(name, variable)
                 twins = [

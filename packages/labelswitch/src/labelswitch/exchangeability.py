@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from labelswitch.draws import stack_siblings
+from labelswitch.draws import are_weights, stack_siblings
 from labelswitch.mixture import SAMPLE_DIMS, mixture_graph, mixtures, observation_dims
 
 if TYPE_CHECKING:
@@ -408,7 +408,6 @@ def _minimal(
         raise ValueError(
             f"dim: {len(items)} dimensions and variables could carry labels; name those that do."
         )
-    # The most common answer is all of them; then nothing smaller has to be tried one by one.
     found: list[set] = []
     for chosen in _subsets(items, 0 if base.siblings else 1):
         if any(one <= set(chosen) for one in found):
@@ -617,7 +616,7 @@ def _behind_deterministics(
     for item in found:
         for name in given:
             carried = [dim for dim in item.dims if dim in posterior[name].dims]
-            if not (carried and _are_weights(posterior[name], carried[0])):
+            if not (carried and are_weights(posterior[name], carried[0])):
                 raise ValueError(
                     f"model: {name!r} is computed from {', '.join(map(repr, hidden))}, which "
                     "cannot be permuted, so whether a relabelled draw has a density under the "
@@ -627,10 +626,6 @@ def _behind_deterministics(
                     "theirs."
                 )
     return found
-
-
-def _are_weights(values: xr.DataArray, dim: str) -> bool:
-    return bool((values >= 0).all()) and np.allclose(values.sum(dim), 1, atol=1e-4)
 
 
 def _read(model: pm.Model, given: Sequence[str], hidden: Sequence[str]) -> list[str]:
@@ -723,7 +718,7 @@ def _with_deterministics(
 
     def follows(name: str, chosen: Iterable[str]) -> bool:
         """Return whether permuting these dimensions gives what is computed from moved draws."""
-        dims = [dim for dim in where[name].dims if dim not in SAMPLE_DIMS]
+        dims = where[name].transpose(*SAMPLE_DIMS, ...).dims
         for generator, after in pairs:
             expected = before[name]
             for dim in chosen:
@@ -738,7 +733,8 @@ def _with_deterministics(
         if before[name].shape[2:] != shape:  # computed with other data
             chosen_of[name] = set(labels.dims) & set(where[name].dims)
             continue
-        free = [dim for dim in where[name].dims[2:] if where[name].sizes[dim] == size]
+        sizes = {dim: n for dim, n in where[name].sizes.items() if dim not in SAMPLE_DIMS}
+        free = [dim for dim, n in sizes.items() if n == size]
         own = [dim for dim in free if dim in labels.dims]
         further = [dim for dim in free if dim not in labels.dims and dim not in taken]
         options = [[*own, *more] for more in _subsets(further, 0)]

@@ -177,11 +177,6 @@ def check_eps(eps, n_components: int) -> float:
     return eps
 
 
-def check_max_sweeps(max_sweeps) -> int:
-    """Return max_sweeps as an int of at least 1."""
-    return check_count(max_sweeps, "max_sweeps")
-
-
 def check_count(count, name: str) -> int:
     """Return a number of things as an int of at least 1."""
     try:
