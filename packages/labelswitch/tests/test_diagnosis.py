@@ -511,6 +511,18 @@ def test_one_component_under_two_names_is_not_interpreted(rng, has_empty):
     assert "Two components hold the same observations" in diagnosis.verdict
 
 
+@pytest.mark.parametrize("distance", [0.0, 8.0])
+def test_components_alike_are_noticed_beside_an_empty_one(rng, distance):
+    """No allocations: the weights tell who is empty, the parameters who is alike."""
+    mu = rng.normal([0.0, distance, 0.0], [0.3, 0.3, 5.0], size=(N_CHAINS, N_DRAWS, 3))
+    w = rng.dirichlet([300, 300, 0.1], size=(N_CHAINS, N_DRAWS))
+    groups = {"posterior": {"mu": mu, "w": w}, "observed_data": {"y": np.zeros(200)}}
+    dt = az.from_dict(groups, dims={"mu": ["component"], "w": ["component"]})
+    diagnosis = labelswitch.diagnose(dt, method="pra")
+    assert "empty_components" in diagnosis.findings
+    assert (diagnosis.recommendation in USE) == (distance > 0)
+
+
 def test_permutations_the_wrong_way_round_are_noticed(rng, mu, w):
     """Their r-hat is spotless, since every chain visits every labelling."""
     mix = rng.permuted(np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1)), axis=-1)

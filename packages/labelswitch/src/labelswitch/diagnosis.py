@@ -520,7 +520,7 @@ def diagnose(
     table = _table(of_components)
     switches = _switches(relabelled.permutations, occupied)
 
-    undecided = _undecided(relabelled) if occupied.all() else 0.0
+    undecided = _undecided(relabelled, occupied, after[names], inputs.get("var_names"))
     findings, sentences = _switching(switches, relabelled)
     more, recommendation = _repair(of_components, findings, sentences, relabelled)
     disagree = [name for name in others if judged[name]["relabelled"].is_bad]
@@ -606,10 +606,26 @@ def diagnose(
     )
 
 
-def _undecided(relabelled: Relabelled) -> float:
-    """Return the share of draws for which another permutation is nearly as good."""
+def _undecided(
+    relabelled: Relabelled,
+    occupied: np.ndarray,
+    components: xr.Dataset,
+    var_names: str | Sequence[str] | None,
+) -> float:
+    """Return the share of draws for which another permutation is nearly as good.
+
+    Empty components exchange their values at will. Where some are empty, only how sure a
+    relabelling of the others by their parameters is counts, and without parameters of whole
+    components nothing is known.
+    """
     if relabelled.confidence is None or relabelled.method not in DOUBT:
         return 0.0
+    if not occupied.all():
+        full = {dim: np.flatnonzero(occupied) for dim in relabelled.dims if dim in components.dims}
+        kept = xr.DataTree.from_dict({"posterior": components.isel(full)})
+        relabelled = _by_pra(kept, tuple(full), var_names=var_names)
+        if relabelled is None or relabelled.confidence is None:
+            return 0.0
     return float((relabelled.confidence < DOUBT[relabelled.method]).mean())
 
 
