@@ -8,17 +8,24 @@ import json
 import math
 import re
 
-from mixbook.compare import VARIES, WITHIN
+from mixbook.compare import VARIES, WITHIN, tables
 from mixbook.figures import FINGERPRINT
 from mixbook.models import RECORD as MODELS
 from mixbook.values import RECORD as VALUES
 
 
-def remark(within: dict) -> str:
-    """Return the line for the tolerances of a cell that shows a table, or nothing."""
+def remark(within: dict, shown: str) -> str:
+    """Return the line for the tolerances of a cell below one of its tables, or nothing."""
+    own = {
+        text or str(number)
+        for header, *_ in filter(None, tables(shown))
+        for number, text in enumerate(header, start=1)
+    }
     columns: dict[str, float] = {}
     for name, limits in within.items():
         found = re.match(r"table.*, row \d+.*?, column (.+)$", name)
+        if found and found[1] not in own:
+            continue  # of another table of the cell
         if found and limits == VARIES:
             columns[found[1]] = math.inf
         elif found:
@@ -44,7 +51,7 @@ def add_remarks(app, docname, source):
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
             continue
-        line = remark(cell["metadata"].get(WITHIN, {}))
+        within = cell["metadata"].get(WITHIN, {})
         cell["outputs"] = [
             each for each in cell["outputs"] if not {MODELS, VALUES} & each.get("data", {}).keys()
         ]
@@ -53,7 +60,7 @@ def add_remarks(app, docname, source):
             data.pop(FINGERPRINT, None)
             text = "".join(data.get("text/html", ""))
             if "<table" in text:
-                data["text/html"] = text + line
+                data["text/html"] = text + remark(within, text)
     source[0] = json.dumps(notebook)
 
 
