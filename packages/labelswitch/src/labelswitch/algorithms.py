@@ -458,10 +458,15 @@ class _Probabilities:
         """
         if validation.is_dask(self.p):
             return self._over_dask_chunks(function, current)
+        n_cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
         step = max(1, BLOCK // (self.shape[1] * self.shape[2]))
         is_fortran = self.p.strides[0] < self.p.strides[2]
-        if is_fortran:
-            step = max(step, 32)
+        if is_fortran:  # 64 draws lie side by side; all blocks together hold a twentieth of p
+            step = max(step, min(64, self.p.itemsize * self.shape[0] // (160 * n_cores)))
         parts = [slice(start, start + step) for start in range(0, self.shape[0], step)]
         spare = []  # blocks to write into again: new memory costs as much as the copy
 
@@ -469,18 +474,14 @@ class _Probabilities:
             p, own = self.p[part], [one[part] for one in current]
             if not is_fortran:
                 return function(np.ascontiguousarray(p), own)
-            block = spare.pop() if spare else np.empty((step, *p.shape[:0:-1]), p.dtype)
-            kernels.in_draw_order(p, block[: len(p)])
-            result = function(block[: len(p)].transpose(0, 2, 1), own)
+            block = spare.pop() if spare else np.empty((step, *p.shape[:0:-1]))
+            draws = block[: len(p)]
+            kernels.in_draw_order(p, draws)
+            result = function(draws.transpose(0, 2, 1), own, draws=draws)
             spare.append(block)
             return result
 
-        n_threads = min(
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1,
-            len(parts),
-        )
+        n_threads = min(n_cores, len(parts))
         found, sums = [], None
         if n_threads == 1:
             results = map(run, parts)
@@ -521,10 +522,11 @@ def _on_chunk(function, chunk, current):
     return function(chunk, current)
 
 
-def _sweep_chunk(p, current, targets, move, eps, check):
+def _sweep_chunk(p, current, targets, move, eps, check, draws=None):
     """Sweep one chunk for every start: ((bad row or None, [(moved, gaps)]), [total])."""
     moved, totals, gaps, bad = kernels.sweep_probabilities(
         p,
+        np.empty((1, *p.shape[:0:-1])) if draws is None else draws,
         targets,
         np.ascontiguousarray(current),
         eps,

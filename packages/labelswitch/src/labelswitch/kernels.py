@@ -297,30 +297,26 @@ def count_votes(z, permutations):
 
 
 @_compile()
-def in_draw_order(p, result):
-    """Write p (m, n, K), whose draws lie side by side in memory, as (m, K, n) in C order.
+def in_draw_order(p, draws):
+    """Write p (m, n, K), whose draws lie side by side in memory, as draws (m, K, n) in C order.
 
-    That is the order in which a sweep holds a draw. Some observations at a time: a line of the
-    cache that is read for one draw serves the next ones.
+    Some observations at a time: a line of the cache that is read for one draw serves the next ones.
     """
     n_draws, n_observations, size = p.shape
     for k in range(size):
-        for first in range(0, n_observations, 256):
+        for first in range(0, n_observations, 64):
             for t in range(n_draws):
-                for i in range(first, min(first + 256, n_observations)):
-                    result[t, k, i] = p[t, i, k]
+                for i in range(first, min(first + 64, n_observations)):
+                    draws[t, k, i] = p[t, i, k]
 
 
 @_compile(fastmath=REORDER)
-def _load_draw(p, eps, tolerance, draw, row_sum):
-    """Write one draw (n, K) of p as (K, n), clipped to [eps, 1 - eps] and renormalised.
+def _clip_draw(draw, eps, tolerance, row_sum):
+    """Clip one draw (K, n) to [eps, 1 - eps] and renormalise it.
 
     Returns the first row that is no distribution, or -1. A negative tolerance looks at none.
     """
-    n_observations, size = p.shape
-    for k in range(size):
-        for i in range(n_observations):
-            draw[k, i] = p[i, k]
+    size, n_observations = draw.shape
     if tolerance >= 0.0:
         row_sum[:] = 0.0
         n_good = 0
@@ -400,12 +396,15 @@ def _products(targets, draw, table):
 
 
 @_compile(fastmath=REORDER)
-def sweep_probabilities(p, targets, current, eps, move, tolerance):
+def sweep_probabilities(p, draws, targets, current, eps, move, tolerance):
     """Assign every draw of p to the targets of each start, and sum the relabelled draws.
 
     Parameters
     ----------
     p : (m, n, K) float32 or float64 array
+    draws : (m, K, n) or (1, K, n) array
+        The draws of p in the order in which they are swept; or room for one, and each is written
+        there in its turn. Either is overwritten.
     targets : (number of starts that move, K, n) array
         What label j should look like, for each start that moves: log q for Stephens, a pivot's
         probabilities for PRA. A draw's permutation maximises
@@ -435,14 +434,19 @@ def sweep_probabilities(p, targets, current, eps, move, tolerance):
     gaps = np.zeros((n_starts, n_draws))
     step = np.empty((size, size))
     total = np.zeros((n_starts, size, n_observations))
-    draw = np.empty((size, n_observations))
+    one_by_one = len(draws) == 1
     row_sum = np.empty(n_observations)
     rows = targets.reshape(-1, n_observations)
     table = np.empty((len(rows), size))
     cost = np.empty((size, size))
     workspace = _workspace(size)
     for t in range(n_draws):
-        bad = _load_draw(p[t], eps, tolerance, draw, row_sum)
+        draw = draws[0 if one_by_one else t]
+        if one_by_one:
+            for k in range(size):
+                for i in range(n_observations):
+                    draw[k, i] = p[t, i, k]
+        bad = _clip_draw(draw, eps, tolerance, row_sum)
         if bad >= 0:
             return permutations, total, gaps, (t, bad)
         _products(rows, draw, table)
