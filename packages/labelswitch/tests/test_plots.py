@@ -1,5 +1,7 @@
 """Pictures are tested by what is drawn."""
 
+from dataclasses import replace
+
 import arviz_base as az
 import numpy as np
 import pytest
@@ -74,6 +76,9 @@ def test_draws_before_and_after_chain_after_chain():
 def test_draws_of_one_variable_and_what_is_refused():
     dt = switched()
     relabelled = labelswitch.relabel(dt, dim="component", var_names="mu")
+    others = xr.DataTree.from_dict({"posterior": dt.posterior.to_dataset() + 100})
+    with pytest.raises(ValueError, match="relabelled: its 'mu' is not that of dt"):
+        labelswitch.plot_draws(others, relabelled=relabelled)
     one = labelswitch.plot_draws(dt, relabelled=relabelled, var_names="mu", backend="matplotlib")
     assert len(one.viz["figure"].item().axes) == 2
     with pytest.raises(ValueError, match=r"'level' has not one value.*These have: mu, spread"):
@@ -137,6 +142,15 @@ def test_similarity_is_drawn_cluster_by_cluster():
         labelswitch.plot_similarity(similarity[:3])
     with pytest.raises(ValueError, match="partition: it has 5 observations, similarity has 4"):
         labelswitch.plot_similarity(similarity[:4, :4], partition=found)
+    posterior = dt.posterior.to_dataset().assign_coords(obs=list("abcde"))
+    named = xr.DataTree.from_dict({"posterior": posterior})
+    similarity, found = (
+        function(named, allocations="z")
+        for function in (labelswitch.similarity, labelswitch.partition)
+    )
+    backwards = replace(found, labels=found.labels[::-1])
+    with pytest.raises(ValueError, match=r"partition: its 'obs' are others .* or in another order"):
+        labelswitch.plot_similarity(similarity, partition=backwards)
 
 
 def test_responsibilities_mark_the_undecided():
@@ -169,3 +183,5 @@ def test_responsibilities_that_make_no_sense_are_refused():
         labelswitch.plot_responsibilities(p, x=[1, 2], undecided=0)
     with pytest.raises(ValueError, match="dimensions observation and component"):
         labelswitch.plot_responsibilities(p[0], x=[1, 2])
+    with pytest.raises(TypeError, match=r"a DataArray is needed.*not ndarray"):
+        labelswitch.plot_responsibilities(p.values, x=[1, 2])

@@ -75,7 +75,7 @@ def plot_draws(
     -------
     arviz_plots.PlotCollection
         One row for each variable, one column for each of "as sampled" and "relabelled", one
-        colour for each component. The chains lie one after the other along x.
+        colour for each component (there are eight). The chains lie one after the other along x.
 
     Raises
     ------
@@ -119,6 +119,10 @@ def plot_draws(
     for name in SAMPLE_DIMS:
         if not before.get_index(name).equals(after.get_index(name)):
             raise ValueError(f"relabelled: its {name}s are not those of dt; pass the same draws.")
+    for name in names:
+        moved = relabelled.apply(before[name]).transpose(*after[name].dims)
+        if not np.array_equal(moved.values, after[name].values, equal_nan=True):
+            raise ValueError(f"relabelled: its {name!r} is not that of dt; pass the same draws.")
     states = xr.DataArray(["as sampled", "relabelled"], dims="labels", name="labels")
 
     def alike(dataset: xr.Dataset) -> xr.Dataset:
@@ -229,7 +233,7 @@ def plot_similarity(
     Raises
     ------
     ValueError
-        If similarity is not square, or the partition has other observations.
+        If similarity is not square, or the partition has other observations, or in another order.
 
     Examples
     --------
@@ -256,6 +260,13 @@ def plot_similarity(
         if labels.shape != values.shape[:1]:
             raise ValueError(
                 f"partition: it has {labels.size} observations, similarity has {len(values)}."
+            )
+        rows = partition.labels.dims[0]
+        both = isinstance(similarity, xr.DataArray) and rows in similarity.indexes
+        if both and not similarity.indexes[rows].equals(partition.labels.get_index(rows)):
+            raise ValueError(
+                f"partition: its {rows!r} are others than those of similarity, or in another "
+                "order. Make both from the same draws."
             )
         own = labels[:, np.newaxis] == labels
         typical = (values * own).sum(axis=1) / own.sum(axis=1)
@@ -302,13 +313,16 @@ def plot_responsibilities(
     Returns
     -------
     matplotlib.axes.Axes
-        One collection of points for each component, and one of rings around the undecided.
+        One collection of points for each component, in eight colours, and one of rings around the
+        undecided.
 
     Raises
     ------
     ValueError
         If the shapes disagree, undecided is no probability, or an observation's responsibilities
         do not sum to 1.
+    TypeError
+        If responsibilities is no DataArray, whose dimensions tell what is what.
 
     Examples
     --------
@@ -324,6 +338,11 @@ def plot_responsibilities(
 
     if not 0 < undecided <= 1:
         raise ValueError(f"undecided: a probability above 0 is needed, not {undecided!r}.")
+    if not isinstance(responsibilities, xr.DataArray):
+        raise TypeError(
+            "responsibilities: a DataArray is needed, such as xr.DataArray(p, "
+            f"dims=['obs', 'component']), not {type(responsibilities).__name__}."
+        )
     p = responsibilities.mean([name for name in SAMPLE_DIMS if name in responsibilities.dims])
     if p.ndim != 2:
         raise ValueError(

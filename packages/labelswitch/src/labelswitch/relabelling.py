@@ -709,7 +709,8 @@ def compare(
     Raises
     ------
     ValueError
-        As :func:`relabel`, and if ``methods`` is empty or names one twice.
+        As :func:`relabel`, and if ``methods`` is empty or names one twice, or ``options`` are
+        those of another method.
 
     References
     ----------
@@ -737,6 +738,12 @@ def compare(
     methods = as_tuple(methods)
     if not methods or len(set(methods)) < len(methods):
         raise ValueError(f"methods: different names are needed, not {list(methods)}.")
+    options = options or {}
+    if others := set(options) - set(methods):
+        raise ValueError(
+            f"options: {', '.join(map(repr, sorted(others)))} is not among the methods "
+            f"({', '.join(methods)}). Its keys are names of methods."
+        )
     needs = {name: _method(name).inputs for name in methods}
     if pivot is not None and not isinstance(pivot, tuple):
         raise TypeError("pivot: compare takes the labels of a draw, (chain, draw).")
@@ -758,7 +765,7 @@ def compare(
         for shared in {"z", "p"} & set(inputs):
             getattr(draws, shared)  # made here, so that no method's time includes it
         start = time.perf_counter()
-        results.append(_run(draws, name, (options or {}).get(name, {})))
+        results.append(_run(draws, name, options.get(name, {})))
         seconds.append(time.perf_counter() - start)
 
     k = draws.n_components
