@@ -837,3 +837,88 @@ def test_many_dimensions_without_names_can_be_named(rng):
     relabelled = labelswitch.relabel(dt, model=model, dim=[f"{name}_dim_0" for name in values])
     assert set(relabelled.permuted) == set(values)
     assert_same_points(model, dt, relabelled.dt)
+
+
+# The draws belong to the data that were sampled ---------------------------------------------------
+
+
+def regression(x, y):
+    """Two lines through the origin, and what is computed from them at x."""
+    with pm.Model(coords={"component": range(2)}) as model:
+        x = pm.Data("x", x)
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        b = pm.Normal("b", 0, 5, dims="component")
+        line = pm.Deterministic("line", x[:, None] * b)
+        pm.Deterministic("upper", line.max(axis=1))
+        pm.Deterministic("lottery", pm.Normal.dist(b).sum() + x.sum())
+        pm.NormalMixture("y", w=w, mu=line, sigma=0.5, observed=pm.Data("response", y))
+    return model
+
+
+def lines(rng, dtype=float, **groups):
+    """Build a regression and its draws, with chain 1 switched."""
+    x = np.linspace(-1, 1, N)
+    y = 3 * x * (-1.0) ** np.arange(N)
+    b = np.array([3.0, -3.0]) + 0.1 * rng.normal(size=(*LEAD, 2))
+    b[1] = b[1, :, ::-1]
+    line = x[:, None] * b[:, :, None]
+    posterior = {"b": b, "w": rng.dirichlet([20, 20], size=LEAD), "lottery": rng.normal(size=LEAD)}
+    posterior |= {"line": line, "upper": line.max(axis=-1)}
+    dims = {"b": ["component"], "w": ["component"], "line": ["obs", "component"], "upper": ["obs"]}
+    dims |= {"x": ["obs"], "y": ["obs"]}
+    held = {"x": x, "y": y}
+    groups = {name: {key: held[key] for key in keys} for name, keys in groups.items()}
+    groups |= {"posterior": posterior}
+    groups = {
+        group: {name: values.astype(dtype) for name, values in items.items()}
+        for group, items in groups.items()
+    }
+    return regression(x, y), az.from_dict(groups, dims=dims), line.max(axis=-1)
+
+
+@pytest.mark.parametrize("new", [np.linspace(9, 11, N), np.array([10.0]), np.linspace(10, 20, 7)])
+def test_what_the_model_computes_at_other_data_is_refused(rng, new):
+    model, dt, _ = lines(rng)
+    pm.set_data({"x": new, "response": np.zeros(len(new))}, model=model)
+    with pytest.raises(ValueError, match=r"does not give back the 'line', 'upper' .*pm.set_data"):
+        labelswitch.relabel(dt, model=model, method="pra")
+    # What is not stored is not judged.
+    del dt["posterior"]["line"], dt["posterior"]["upper"]
+    assert labelswitch.relabel(dt, model=model, method="pra").recomputed == ("lottery",)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("groups", "named"),
+    [
+        ({"observed_data": "y"}, "'y'"),
+        ({"constant_data": "x"}, "'x'"),
+        ({"observed_data": "y", "constant_data": "x"}, "'x', 'y'"),
+    ],
+)
+def test_data_that_are_not_those_of_the_draws_are_named(rng, dtype, groups, named):
+    model, dt, upper = lines(rng, dtype, **groups)
+    relabelled = labelswitch.relabel(dt, model=model, method="pra")
+    assert relabelled.recomputed == ("lottery",)
+    np.testing.assert_array_equal(relabelled.dt.posterior["upper"], upper.astype(dtype))
+    pm.set_data({"x": np.ones(N), "response": np.zeros(N)}, model=model)
+    with pytest.raises(ValueError, match=rf"its data {named} are not those that dt holds"):
+        labelswitch.relabel(dt, model=model, method="pra")
+
+
+@pytest.mark.filterwarnings("ignore:Data in gaps contains missing values")
+def test_data_that_are_drawn_or_missing_are_not_compared(rng):
+    mu, w = drawn(rng, 2)
+    y = data(rng, 2)
+    gaps = np.where(np.arange(N) == 5, np.nan, y)
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.Normal("batch", 0, 5, observed=pm.Minibatch(y, batch_size=4), total_size=N)
+        pm.Normal("gaps", 0, 5, observed=gaps)
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=y)
+    posterior = {"mu": mu, "w": w, "gaps_unobserved": rng.normal(size=(*LEAD, 1))}
+    observed = {"y": y, "batch": y, "gaps": gaps}
+    groups = {"posterior": posterior, "observed_data": observed}
+    dt = az.from_dict(groups, dims={"mu": ["component"], "w": ["component"]})
+    assert (labelswitch.relabel(dt, model=model).permutations == [0, 1]).all()

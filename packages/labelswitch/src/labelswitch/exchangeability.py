@@ -144,6 +144,10 @@ class Joint:
         with np.errstate(all="ignore"):
             return dict(zip(outputs, self._functions[part](*arguments), strict=True))
 
+    def is_random(self, name: str) -> bool:
+        """Return whether a deterministic variable is drawn anew at each evaluation."""
+        return is_random(self._outputs["deterministics"][name])
+
     def reads(self, names: Iterable[str]) -> list[str]:
         """Name the deterministic variables that are computed from any of these inputs."""
         from pytensor.graph.traversal import ancestors
@@ -163,6 +167,37 @@ class Joint:
             log_density, log_weights = self.values("components", draw).values()
             table = np.stack(np.broadcast_arrays(log_density, log_weights))
         return Evaluation(components=table, **found)
+
+
+def is_random(graph) -> bool:
+    """Return whether a graph draws random numbers."""
+    from pytensor.graph.traversal import ancestors
+    from pytensor.tensor.random.type import RandomType
+
+    return any(isinstance(variable.type, RandomType) for variable in ancestors([graph]))
+
+
+def check_data(model: pm.Model, groups: Iterable[xr.Dataset]) -> None:
+    """Raise where the data that the model has now are not those stored with the draws."""
+    from pymc.pytensorf import extract_obs_data
+
+    graphs = {rv.name: model.rvs_to_values[rv] for rv in model.observed_RVs}
+    graphs |= {data.name: data for data in model.data_vars}
+    other = set()
+    for dataset in groups:
+        for name in graphs.keys() & dataset.data_vars.keys():
+            try:
+                now = None if is_random(graphs[name]) else extract_obs_data(graphs[name])
+            except TypeError:  # what is not known before sampling
+                continue
+            if now is not None and not _close(dataset[name].values, np.asarray(now)):
+                other.add(name)
+    if other:
+        raise ValueError(
+            f"model: its data {', '.join(map(repr, sorted(other)))} are not those that dt holds. "
+            "The draws belong to the data that were sampled: set these back with pm.set_data, or "
+            "pass the model that was sampled."
+        )
 
 
 # Moving ------------------------------------------------------------------------------------------
@@ -754,6 +789,8 @@ def _with_deterministics(
 
 
 def _close(first: np.ndarray, second: np.ndarray) -> bool:
+    if first.shape != second.shape:
+        return False
     if first.dtype.kind not in "fc":
         return np.array_equal(first, second)
     scale = np.abs(second[np.isfinite(second)]).max(initial=0)
@@ -852,7 +889,7 @@ def check_moved(
         )
     joint = Joint(model, given=labels.given)
     values = [_Values(dataset, joint, before) for dataset in (before, after)]
-    spread = np.unique(np.linspace(0, len(where) - 1, N_CHECKED).astype(int))
+    spread = _spread(len(where))
     for number, (chain, draw) in enumerate(where):
         one, two = (
             {
@@ -896,6 +933,11 @@ def check_moved(
             f"change are {', '.join(map(repr, changed))}. Something that carries labels did not "
             "move, or constants such as fixed weights tell the components apart."
         )
+
+
+def _spread(n_draws: int) -> np.ndarray:
+    """Choose some of a number of draws."""
+    return np.unique(np.linspace(0, n_draws - 1, N_CHECKED).astype(int))
 
 
 class _Values:
@@ -947,6 +989,11 @@ def recompute(
         The posterior as sampled, and with what carries labels permuted.
     moved : (chain, draw) bool array
         The draws whose permutation is not the identity.
+
+    Raises
+    ------
+    ValueError
+        If the model does not compute what is stored with the draws as sampled.
     """
     names = [
         rv.name
@@ -956,10 +1003,12 @@ def recompute(
     if not names:
         return {}
     joint = Joint(model, given=labels.given)
+    where = np.argwhere(moved)
+    _check_stored(joint, names, before, where[_spread(len(where))])
     values = _Values(after, joint, before)
     out = {name: after[name].transpose(*SAMPLE_DIMS, ...).copy(deep=True) for name in names}
     follows = dict.fromkeys(names, True)
-    for chain, draw in np.argwhere(moved):
+    for chain, draw in where:
         computed = joint.values("deterministics", values[chain, draw])
         for name in names:
             if follows[name] and not _close(out[name].values[chain, draw], computed[name]):
@@ -972,3 +1021,27 @@ def recompute(
         for name in names
         if name in labels.recomputed or not follows[name]
     }
+
+
+def _check_stored(
+    joint: Joint, names: Sequence[str], before: xr.Dataset, where: np.ndarray
+) -> None:
+    """Raise where the model does not compute the deterministic variables that the draws hold."""
+    values = _Values(before, joint, before)
+    computed = [joint.values("deterministics", values[chain, draw]) for chain, draw in where]
+    changed = []
+    for name in names:
+        stored = before[name].transpose(*SAMPLE_DIMS, ...).values[tuple(where.T)]
+        now = [item[name] for item in computed]
+        same = now[0].shape == stored.shape[1:]
+        if same and not joint.is_random(name):
+            size = np.abs(stored[np.isfinite(stored)]).max(initial=0)
+            same = np.allclose(stored, now, rtol=1e-4, atol=1e-4 * size + 1e-8, equal_nan=True)
+        if not same:
+            changed.append(name)
+    if changed:
+        raise ValueError(
+            f"model: it does not give back the {', '.join(map(repr, changed))} that the draws hold "
+            "as sampled, so its data or its code have changed since. Set the data back with "
+            "pm.set_data, or pass the model that was sampled."
+        )

@@ -17,6 +17,7 @@ from labelswitch.algorithms import AlgorithmResult, apply_to_allocations, near_i
 from labelswitch.draws import Draws, as_tuple, draw_groups, find_responsibilities
 from labelswitch.exchangeability import (
     Labels,
+    check_data,
     check_moved,
     find_labels,
     move,
@@ -247,6 +248,8 @@ def _find(
     names = None if allocations is None else as_tuple(allocations)
     if model is not None:
         groups = draw_groups(dt)
+        stored = ("observed_data", "constant_data")
+        check_data(model, [dt[name].to_dataset() for name in stored if name in dt.children])
         labels = find_labels(model, posterior, dims=dims, allocations=names, groups=groups)
         extra = (labels.allocations if names is None else names,)[0]
         first = [*dims, *(["component"] if "component" in labels.dims else [])]
@@ -504,6 +507,8 @@ def relabel(
         If a relabelled draw would not be the same point of the posterior (with ``model``): a
         variable that carries labels cannot be permuted, priors differ between the components, a
         transform or a sum of gaps orders them, or two mixtures share a dimension and no variable.
+        If the model's data are not those in ``observed_data`` or ``constant_data``, or it does not
+        compute the deterministic variables that the draws hold.
         If the method is unknown, no variable has ``dim``, the numbers of components disagree,
         labels are not 0, ..., K - 1, values are NaN, the method lacks an input, or an input is
         given that the method does not use.
