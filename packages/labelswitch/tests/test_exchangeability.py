@@ -723,6 +723,29 @@ def test_what_is_computed_from_variables_of_single_components_follows_them(rng, 
     xr.testing.assert_allclose(by_parameters.dt["posterior"].to_dataset(), posterior.to_dataset())
 
 
+def test_deterministics_of_other_groups_are_judged_at_every_moved_draw(rng):
+    """As pm.sample_posterior_predictive stores them: at most draws no mean is beyond the bound."""
+    mu, w = drawn(rng, 2)
+    mu[:, [0, -1]] = [0.0, 10.0]
+    mu[1] = mu[1, :, ::-1]
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+        pm.Deterministic("excess", pt.maximum(means[0] - 10.1, 0))
+        pm.Deterministic("square", means**2, dims="component")
+        pm.Deterministic("replica", pm.Normal.dist(means), dims="component")
+    other = {"excess": np.maximum(mu[..., 0] - 10.1, 0), "square": mu**2 + 1, "replica": mu}
+    dims = {name: ["component"] for name in ("mu", "w", "square", "replica")}
+    groups = {"posterior": {"mu": mu, "w": w}, "posterior_predictive": other}
+    dt = az.from_dict(groups, dims=dims)
+    with pytest.warns(UserWarning, match=r"'excess', 'replica' in the group 'posterior_p.*lacks"):
+        relabelled = labelswitch.relabel(dt, model=model)
+    predictive = relabelled.dt["posterior_predictive"]
+    assert list(predictive.data_vars) == ["square"]
+    np.testing.assert_array_equal(predictive["square"], relabelled.dt.posterior["mu"] ** 2 + 1)
+
+
 # Priors: each draw, on their own scale ------------------------------------------------------------
 
 

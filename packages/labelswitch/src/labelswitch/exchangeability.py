@@ -1045,3 +1045,57 @@ def _check_stored(
             "as sampled, so its data or its code have changed since. Set the data back with "
             "pm.set_data, or pass the model that was sampled."
         )
+
+
+def stray(
+    model: pm.Model,
+    labels: Labels,
+    groups: Iterable[xr.Dataset],
+    before: xr.Dataset,
+    after: xr.Dataset,
+    permutations: xr.DataArray,
+    moved: np.ndarray,
+) -> list[str]:
+    """Name the deterministic variables outside the posterior that do not follow all moved draws.
+
+    They may be predictions, at other data than the model's. So what is computed before and after is
+    compared, and not what is stored.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    labels : Labels
+    groups : iterable of xarray.Dataset
+        The groups of these draws.
+    before, after : xarray.Dataset
+        The posterior as sampled, and with what carries labels permuted.
+    permutations : xarray.DataArray
+    moved : (chain, draw) bool array
+        The draws whose permutation is not the identity.
+    """
+    known = {rv.name for rv in model.deterministics} - before.data_vars.keys()
+    known -= {*labels.dropped, *labels.given, *labels.recomputed}
+    dims = {
+        name: [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
+        for dataset in groups
+        for name, variable in dataset.data_vars.items()
+        if name in known and set(SAMPLE_DIMS) <= set(variable.dims)
+    }
+    if not dims:
+        return []
+    joint = Joint(model, given=labels.given)
+    was, now = (
+        [joint.values("deterministics", values[chain, draw]) for chain, draw in np.argwhere(moved)]
+        for values in (_Values(before, joint, before), _Values(after, joint, before))
+    )
+    outer = permutations.dims[2:]
+    by = xr.DataArray(permutations.values[moved], dims=("_moved", *outer))
+    found = []
+    for name, own in dims.items():
+        expected = xr.DataArray(np.array([item[name] for item in was]), dims=("_moved", *own))
+        if set(outer[:-1]) <= set(own):
+            expected = permute(expected, by, labels.dims, outer[-1])
+        pairs = zip(expected.values, now, strict=True)
+        if not joint.is_random(name) and not all(_close(one, two[name]) for one, two in pairs):
+            found.append(name)
+    return found

@@ -23,6 +23,7 @@ from labelswitch.exchangeability import (
     move,
     permute,
     recompute,
+    stray,
 )
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
 
@@ -282,7 +283,8 @@ def _relabelled(
     moved = moved.reshape(*moved.shape[:2], -1).any(axis=2)
     recomputed, dropped = (), ()
     stale = set(labels.recomputed)
-    for group, dataset in draw_groups(dt).items():
+    groups = draw_groups(dt)
+    for group, dataset in groups.items():
         if group == "unconstrained_posterior":
             if moved.any():
                 warnings.warn(
@@ -320,6 +322,7 @@ def _relabelled(
             changed = {name: item for name, item in changed.items() if name not in anew} | anew
             recomputed = tuple(anew)
             stale = {*labels.recomputed, *anew}
+            stale.update(stray(model, labels, groups.values(), before, after, permutations, moved))
             lost = _in(dataset, labels.dropped)
             dropped = lost
             if lost:
