@@ -769,6 +769,37 @@ def test_a_group_is_not_left_half_relabelled():
             labelswitch.relabel(both, method="pra", allocations="z")
 
 
+def test_components_are_matched_by_their_labels():
+    dt, _, _ = make_draws(np.random.default_rng(35))
+    p = dt["posterior"]["p"]
+    del dt["posterior"]["p"]
+    expected = relabel(dt, "stephens", responsibilities=p)
+    turned = {"component": ["c2", "c0", "c1"]}
+    other = dt.copy()
+    predictive = dt["posterior_predictive"].to_dataset()
+    other["posterior_predictive"] = xr.DataTree(predictive.sel(turned))
+    relabelled = relabel(other, "stephens", responsibilities=p.sel(turned))
+    xr.testing.assert_identical(relabelled.permutations, expected.permutations)
+    xr.testing.assert_identical(relabelled.apply(p.sel(turned)), expected.apply(p).sel(turned))
+    xr.testing.assert_identical(
+        relabelled.dt["posterior_predictive"].to_dataset(),
+        expected.dt["posterior_predictive"].to_dataset().sel(turned),
+    )
+    bare = p.sel(turned).drop_vars("component")  # by position
+    np.testing.assert_array_equal(
+        expected.apply(bare), expected.apply(bare.assign_coords(p.coords))
+    )
+    strange = {"component": ["a", "b", "c"]}
+    match = r"the coordinate 'component' has the labels 'a', 'b', 'c'; in the posterior .* 'c0'"
+    with pytest.raises(ValueError, match=rf"responsibilities: {match}"):
+        relabel(dt, "stephens", responsibilities=p.assign_coords(strange))
+    with pytest.raises(ValueError, match=rf"values: {match}"):
+        expected.apply(p.assign_coords(strange))
+    other["posterior_predictive"] = xr.DataTree(predictive.assign_coords(strange))
+    with pytest.raises(ValueError, match=rf"dt: in 'posterior_predictive': {match}"):
+        relabel(other, "stephens", responsibilities=p)
+
+
 @pytest.mark.parametrize("chunks", [{"draw": 5}, {"component": 1}, {"obs": 3, "chain": 1}])
 def test_lazy_draws_are_relabelled_alike(chunks):
     pytest.importorskip("dask.array")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,35 @@ def observation_wise(
 def are_weights(values: xr.DataArray, dim: str) -> bool:
     """Return whether the values are non-negative and sum to one along a dimension."""
     return bool((values >= 0).all()) and np.allclose(values.sum(dim), 1, atol=1e-4)
+
+
+def component_order(
+    values: xr.DataArray | xr.Dataset, posterior: xr.Dataset, dims: Iterable[str], what: str
+) -> dict[str, np.ndarray]:
+    """Return where values have the components of the posterior, if they stand in another order.
+
+    Only where both have labels in their coordinates; otherwise the position counts.
+    """
+    order = {}
+    for name in dims:
+        if name not in values.indexes or name not in posterior.indexes:
+            continue
+        own, wanted = values.indexes[name], posterior.indexes[name]
+        if own.equals(wanted):
+            continue
+        if not own.is_unique or len(own) != len(wanted) or set(own) != set(wanted):
+            raise ValueError(
+                f"{what}: the coordinate {name!r} has the labels {', '.join(map(repr, own))}; in "
+                f"the posterior they are {', '.join(map(repr, wanted))}. Give both the same "
+                f"labels, or drop one coordinate, .drop_vars({name!r}), if the order is the same."
+            )
+        order[name] = own.get_indexer(wanted)
+    return order
+
+
+def in_place(order: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what undoes an order of components."""
+    return {name: np.argsort(index) for name, index in order.items()}
 
 
 def stack_siblings(dataset: xr.Dataset, names: Sequence[str]) -> xr.DataArray:
@@ -328,7 +357,7 @@ class Draws:
                 "responsibilities: their chains or draws differ from those of the posterior. "
                 "Compute them from the same draws."
             )
-        return p
+        return p.isel(component_order(p, self.posterior, dims, source))
 
     @cached_property
     def p(self):

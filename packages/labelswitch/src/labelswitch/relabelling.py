@@ -14,7 +14,14 @@ from scipy.optimize import linear_sum_assignment
 
 from labelswitch import algorithms, validation
 from labelswitch.algorithms import AlgorithmResult, apply_to_allocations, near_input
-from labelswitch.draws import Draws, as_tuple, draw_groups, find_responsibilities
+from labelswitch.draws import (
+    Draws,
+    as_tuple,
+    component_order,
+    draw_groups,
+    find_responsibilities,
+    in_place,
+)
 from labelswitch.exchangeability import (
     Labels,
     check_data,
@@ -126,8 +133,8 @@ class Relabelled:
         Parameters
         ----------
         values : xarray.DataArray
-            With dimensions chain, draw and at least one that indexes components. Dask arrays
-            stay lazy.
+            With dimensions chain, draw and at least one that indexes components, in any order
+            where its coordinate has the labels of the posterior's. Dask arrays stay lazy.
 
         Returns
         -------
@@ -137,7 +144,7 @@ class Relabelled:
         Raises
         ------
         ValueError
-            If a dimension is missing, or chains and draws are others.
+            If a dimension is missing, or chains and draws or the labels of components are others.
         """
         needed = [*SAMPLE_DIMS, *([self.by] if self.by else [])]
         if not set(self.dims) & set(values.dims) or not set(needed) <= set(values.dims):
@@ -145,7 +152,10 @@ class Relabelled:
                 f"values: dimensions {', '.join(needed)} and "
                 f"{' or '.join(map(repr, self.dims))} are needed; it has {values.dims}."
             )
-        return permute(values, self.permutations, self.dims, self.dims[0])
+        posterior = self.dt["posterior"].to_dataset()
+        order = component_order(values, posterior, self.dims, "values")
+        permuted = permute(values.isel(order), self.permutations, self.dims, self.dims[0])
+        return permuted.isel(in_place(order))
 
     def __repr__(self) -> str:
         """Summarise in a few lines."""
@@ -314,6 +324,8 @@ def _relabelled(
                     stacklevel=4,
                 )
             continue
+        order = component_order(dataset, draws.posterior, labels.dims, f"dt: in {group!r}")
+        dataset = dataset.isel(order)
         changed = move(dataset, permutations, labels, dim)
         if group == "posterior" and model is not None and moved.any():
             before, after = dt["posterior"].to_dataset(), dataset.assign(changed)
@@ -345,7 +357,7 @@ def _relabelled(
                     stacklevel=4,
                 )
         permuted += [name for name in changed if name not in (*permuted, *recomputed)]
-        dataset = dataset.assign(changed).drop_vars(lost)
+        dataset = dataset.assign(changed).drop_vars(lost).isel(in_place(order))
         out[group].dataset = dataset
     return {
         "dt": out,
@@ -472,8 +484,9 @@ def relabel(
         this dimension.
     responsibilities : str or xarray.DataArray, optional
         P(z | y) at each draw, as a variable of the posterior or an array with dimensions chain,
-        draw, those of the observations, and ``dim``. For draws that do not come from PyMC, or for
-        :func:`responsibilities` with ``chunks``.
+        draw, those of the observations, and ``dim``. Components are matched by the labels in the
+        coordinates of ``dim`` where both have them, otherwise by position. For draws that do not
+        come from PyMC, or for :func:`responsibilities` with ``chunks``.
     allocations : str or sequence of str, optional
         Integer variables that hold sampled labels 0, ..., K - 1. The methods that need
         allocations read them, and every method maps them to the new labels, in all groups of these
@@ -512,9 +525,9 @@ def relabel(
         transform or a sum of gaps orders them, or two mixtures share a dimension and no variable.
         If the model's data are not those in ``observed_data`` or ``constant_data``, or it does not
         compute the deterministic variables that the draws hold.
-        If the method is unknown, no variable has ``dim``, the numbers of components disagree,
-        labels are not 0, ..., K - 1, values are NaN, the method lacks an input, or an input is
-        given that the method does not use.
+        If the method is unknown, no variable has ``dim``, the numbers of components or the labels
+        in their coordinates disagree, labels are not 0, ..., K - 1, values are NaN, the method
+        lacks an input, or an input is given that the method does not use.
     TypeError
         If ``dt`` is no DataTree or an input is of the wrong type.
 
