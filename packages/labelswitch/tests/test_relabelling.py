@@ -800,6 +800,68 @@ def test_components_are_matched_by_their_labels():
         relabel(other, "stephens", responsibilities=p)
 
 
+def two_chains():
+    """Two components, exchanged in the second chain."""
+    mu = np.random.default_rng(36).normal([0.0, 6.0], 0.3, size=(2, 30, 2))
+    mu[1] = mu[1, :, ::-1]
+    groups = {"posterior": {"mu": mu}, "sample_stats": {"depth": mu[..., 0] > 3}}
+    return az.from_dict(groups, dims={"mu": ["component"]})
+
+
+@pytest.mark.parametrize("path", ["/", "posterior/derived", "derived/further", "prior/derived"])
+def test_wherever_labels_are_carried_they_move(path):
+    dt = two_chains()
+    mu = dt["posterior"]["mu"].drop_vars(["chain", "draw", "component"])
+    more = xr.Dataset({"copy": mu, "size": ("row", np.arange(3))}, coords={"same": mu})
+    dt = xr.DataTree.from_dict({"posterior": dt["posterior"].to_dataset(), path: more})
+    out = labelswitch.relabel(dt, method="pra").dt
+    assert set(out[path].coords) - set(out["posterior"].coords) == {"same"}
+    expected = mu if path == "prior/derived" else out["posterior"]["mu"]
+    for name in ("copy", "same"):
+        np.testing.assert_array_equal(out[path][name], expected)
+    np.testing.assert_array_equal(out["posterior"]["mu"].mean("draw").round(), [[0, 6], [0, 6]])
+
+
+def test_groups_below_others_are_split_by_group():
+    rng = np.random.default_rng(37)
+    z = rng.integers(0, 2, size=(2, 30, 3, 7))
+    dims = {"mu": ["school", "component"], "z": ["school", "row"]}
+    posterior = {"mu": rng.normal([-2.0, 2.0], 0.1, size=(2, 30, 3, 2)), "z": z}
+    dt = az.from_dict({"posterior": posterior}, dims=dims)
+    expected = labelswitch.relabel(dt, by="school", allocations="z").dt["posterior"]["z"]
+    dt["posterior/labels"] = xr.DataTree(dt["posterior"].to_dataset()[["z"]])
+    del dt["posterior"]["z"]
+    out = labelswitch.relabel(dt, by="school", allocations="z").dt
+    xr.testing.assert_identical(out["posterior/labels/z"], expected)
+
+
+LABELS = np.tile(np.arange(2)[:, None, None] ^ np.array([0, 1, 0]), (1, 30, 1))
+
+
+@pytest.mark.parametrize(
+    ("z", "message"),
+    [
+        (LABELS[..., 0], r"Pass allocations='z' to relabel"),
+        (LABELS, r"Pass allocations='z' to relabel"),
+        (np.where([True, True, False], LABELS, np.nan), r"'z' as integers from 0, without"),
+        (LABELS[..., 0] == 1, None),
+        (LABELS[..., 0] + 1.0, None),
+        (LABELS[..., 0] + 1, None),
+        (np.ones((2, 30), int), None),
+        (np.full((2, 30, 3), np.nan), None),
+    ],
+)
+def test_what_looks_like_labels_warns(z, message):
+    dt = two_chains()
+    dt["posterior"]["z"] = xr.DataArray(z, dims=["chain", "draw", "obs"][: z.ndim])
+    dt["sample_stats"]["depth"] = dt["sample_stats"]["depth"].astype(int)
+    if message is None:
+        labelswitch.relabel(dt, method="pra")
+    else:
+        with pytest.warns(UserWarning, match=message):
+            labelswitch.relabel(dt, method="pra")
+
+
 @pytest.mark.parametrize("chunks", [{"draw": 5}, {"component": 1}, {"obs": 3, "chain": 1}])
 def test_lazy_draws_are_relabelled_alike(chunks):
     pytest.importorskip("dask.array")

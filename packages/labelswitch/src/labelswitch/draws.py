@@ -33,15 +33,25 @@ def most_probable(p: np.ndarray, kind: type) -> np.ndarray:
 
 
 def draw_groups(dt: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the groups that may hold something for each posterior draw, the posterior first."""
-    names = ["posterior", *(name for name in dt.children if name != "posterior")]
-    return {
-        name: dt[name].to_dataset()
-        for name in names
-        if name not in OTHER_DRAWS
-        and not name.startswith("warmup")
-        and set(SAMPLE_DIMS) <= set(dt[name].dims)
-    }
+    """Return the groups that may hold something for each posterior draw, the posterior first.
+
+    They may lie at the root ("/") or below each other ("posterior/derived"). A coordinate with more
+    dimensions than the draws' is returned as a variable, since it may carry labels like one.
+    """
+    groups = {}
+    for path, node in dt.subtree_with_keys:
+        parts = path.split("/")
+        if any(part in OTHER_DRAWS or part.startswith("warmup") for part in parts):
+            continue
+        if set(SAMPLE_DIMS) <= set(node.dims):
+            dataset = node.to_dataset()
+            groups["/" if path == "." else path] = dataset.reset_coords(draw_coords(dataset))
+    return dict(sorted(groups.items(), key=lambda item: item[0] != "posterior"))
+
+
+def draw_coords(dataset: xr.Dataset) -> list[str]:
+    """Name the coordinates with more dimensions than those of the draws."""
+    return [name for name, item in dataset.coords.items() if set(SAMPLE_DIMS) < set(item.dims)]
 
 
 def as_tuple(names: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -212,7 +222,7 @@ class Draws:
     def _count_components(self) -> int:
         carried = {
             name: size
-            for dataset in draw_groups(self.dt).values()
+            for dataset in reversed(draw_groups(self.dt).values())  # the posterior counts
             for variable in dataset.data_vars.values()
             if set(SAMPLE_DIMS) <= set(variable.dims)
             for name, size in variable.sizes.items()
@@ -267,10 +277,13 @@ class Draws:
         observed = {name for group in given for name in group.data_vars}
         # What the data carry are observations or their features.
         known = {*self.dims, by, *(dim for group in given for dim in group.dims)}
-        for dataset in draw_groups(self.dt).values():
+        for group, dataset in draw_groups(self.dt).items():
             for name, variable in dataset.data_vars.items():
                 own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
-                if not set(SAMPLE_DIMS) <= set(variable.dims) or not own:
+                # The numbers of a sampler about itself are no labels.
+                if not set(SAMPLE_DIMS) <= set(variable.dims) or (
+                    not own and (variable.dtype.kind not in "iu" or group == "sample_stats")
+                ):
                     continue
                 if self.model is not None and name in self.model.named_vars:
                     continue  # the model has judged its own variables
@@ -293,20 +306,21 @@ class Draws:
     def _warn_of_labels(self, name: str, variable: xr.DataArray) -> None:
         if variable.dtype.kind not in "iubf" or not variable.size:
             return
-        if variable.dtype.kind == "f" and not bool((variable == variable.round()).all()):
+        padded = variable.isnull()  # rows of unequal length
+        if variable.dtype.kind == "f" and not bool((padded | (variable == variable.round())).all()):
             return
         low, high = float(variable.min()), float(variable.max())
-        one_based = low >= 1 and high == self.n_components
+        one_based = variable.ndim > 2 and low >= 1 and high == self.n_components
         if low == high or low < 0 or not (high < self.n_components or one_based):
             return
-        convert = (
-            ""
-            if variable.dtype.kind in "iu" and not one_based
-            else (
+        convert = ""
+        if padded.any():
+            convert = " as integers from 0, without the entries that are NaN,"
+        elif variable.dtype.kind not in "iu" or one_based:
+            convert = (
                 f" as integers from 0 (dt['posterior'][{name!r}].astype(int)"
                 f"{' - 1' if one_based else ''})"
             )
-        )
         warnings.warn(
             f"The variable {name!r} looks like allocations. Pass allocations={name!r}{convert} to "
             "relabel it too, or allocations=() if it holds no labels.",

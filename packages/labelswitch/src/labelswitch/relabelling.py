@@ -18,6 +18,7 @@ from labelswitch.draws import (
     Draws,
     as_tuple,
     component_order,
+    draw_coords,
     draw_groups,
     find_responsibilities,
     in_place,
@@ -358,7 +359,7 @@ def _relabelled(
                 )
         permuted += [name for name in changed if name not in (*permuted, *recomputed)]
         dataset = dataset.assign(changed).drop_vars(lost).isel(in_place(order))
-        out[group].dataset = dataset
+        out[group].dataset = dataset.set_coords(draw_coords(out[group].to_dataset()))
     return {
         "dt": out,
         "allocations": labels.allocations,
@@ -428,7 +429,9 @@ def _by_group(dt: xr.DataTree, by: str, labels: Labels) -> list[xr.DataTree]:
                 )
     trees = []
     for index in range(posterior.sizes[by]):
-        groups = {name: dt[name].to_dataset() for name in dt.children}
+        groups = {
+            "/" if path == "." else path: node.to_dataset() for path, node in dt.subtree_with_keys
+        }
         groups = {
             name: dataset.isel({by: index}) if by in dataset.dims else dataset
             for name, dataset in groups.items()
@@ -534,8 +537,9 @@ def relabel(
     Warns
     -----
     UserWarning
-        If a variable that ``model`` does not know looks like allocations and was not named, or has
-        a further dimension as long as ``dim``. If a variable was dropped that cannot be permuted
+        If a variable that ``model`` does not know looks like allocations (of one observation or
+        many, padded with NaN or not) and was not named, or has a further dimension as long as
+        ``dim``. If a variable was dropped that cannot be permuted
         but follows from permuted ones, such as the sticks behind the weights. If a group has other
         draws than the posterior, or holds unconstrained values.
 
@@ -564,7 +568,8 @@ def relabel(
     come back unchanged.
 
     All groups with the posterior's chains and draws are permuted where they carry ``dim``, so
-    component-wise arrays in ``log_likelihood`` and ``posterior_predictive`` as well.
+    component-wise arrays in ``log_likelihood`` and ``posterior_predictive`` as well, what is at the
+    root of the tree or in a group below another, and coordinates.
 
     Deterministic variables of ``model`` are computed at every moved draw; those that have not
     followed the permutation get what was computed. In other groups they are dropped with a
