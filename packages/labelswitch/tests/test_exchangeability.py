@@ -766,6 +766,34 @@ def test_the_prior_of_every_moved_draw_is_looked_at(rng):
         )
 
 
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_the_potentials_of_every_moved_draw_are_looked_at(rng, in_a_loop):
+    """One draw in 240 has a mean that the other component may not have."""
+    lead = (2, 120)
+    mu = np.array([0.0, 10.0]) + 0.3 * rng.uniform(-1, 1, size=(*lead, 2))
+    mu[1] = mu[1, :, ::-1]
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=means, sigma=1.0, observed=data(rng, 2))
+        bound = pt.switch(means[0] < 10.7, 0, -np.inf)
+        if in_a_loop:
+            bound = pytensor.scan(
+                lambda row, bound: row + bound,
+                sequences=pt.zeros(3),
+                non_sequences=bound,
+                return_updates=False,
+            )
+        pm.Potential("bound", bound)
+    values = {"mu": mu, "w": rng.dirichlet([20, 20], size=lead)}
+    dims = {"mu": ["component"], "w": ["component"]}
+    assert labelswitch.relabel(tree(**values, dims=dims), model=model).permuted == ("mu", "w")
+    mu[0, 50] = [0.0, 10.9]
+    flipped = np.tile([1, 0], (*lead, 1))
+    with pytest.raises(ValueError, match=r"draw 50 of chain 0 .* -inf .* that change are 'bound'"):
+        labelswitch.relabel(tree(**values, dims=dims), model=model, permutations=flipped)
+
+
 def test_many_data_do_not_hide_a_prior(rng):
     """The log likelihood is in the millions, and the prior changes by a tenth."""
     mix = first_two_exchanged(2)

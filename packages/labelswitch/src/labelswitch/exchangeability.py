@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-8
 # Draws at which the dimensions are looked for, and at which moved draws are checked.
 N_SEARCHED, N_CHECKED = 2, 8
+# Evaluated as often, a loop is compiled: Python's would take longer than the sampling.
+N_COMPILED = 100
 # Beyond as many candidates the subsets are too many to try.
 MAX_CANDIDATES = 12
 
@@ -65,6 +67,7 @@ class Evaluation:
     """A model at one draw: log density by term, components of the mixture."""
 
     priors: Mapping[str, float]
+    potentials: Mapping[str, float]
     data: Mapping[str, float]
     components: np.ndarray | None
 
@@ -79,9 +82,18 @@ class Joint:
         Deterministic variables that are taken from the draws instead of being computed.
     mixture : str, optional
         The name of the mixture whose components are evaluated as well.
+    n_draws : int, optional
+        At how many draws it will be evaluated.
     """
 
-    def __init__(self, model: pm.Model, *, given: Sequence[str] = (), mixture: str | None = None):
+    def __init__(
+        self,
+        model: pm.Model,
+        *,
+        given: Sequence[str] = (),
+        mixture: str | None = None,
+        n_draws: int = 1,
+    ):
         from pymc.logprob.basic import conditional_logp
         from pytensor.graph.replace import graph_replace
 
@@ -104,14 +116,18 @@ class Joint:
         inputs |= {given.name: given for given in cut.values()}
         rest = graph_replace(graphs[len(random) :], values, strict=False)
         n_free, n_potentials = len(model.free_RVs), len(model.potentials)
-        terms += [potential.sum() for potential in rest[:n_potentials]]
+        potentials = [potential.sum() for potential in rest[:n_potentials]]
         if latent is not None:
             rest = graph_replace(rest, {latent: inputs[mixture]}, strict=False)
-        names = [rv.name for rv in (*random, *model.potentials)]
+        names = [rv.name for rv in random]
         computed = rest[n_potentials : n_potentials + len(model.deterministics)]
         self.inputs = inputs
+        self._n_draws = n_draws
         self._outputs = {
             "priors": dict(zip(names[:n_free], terms[:n_free], strict=True)),
+            "potentials": {
+                rv.name: term for rv, term in zip(model.potentials, potentials, strict=True)
+            },
             "data": dict(zip(names[n_free:], terms[n_free:], strict=True)),
             "components": dict(enumerate(rest[n_potentials + len(model.deterministics) :])),
             "deterministics": {
@@ -125,17 +141,28 @@ class Joint:
         return [name for name in self.inputs if name not in posterior]
 
     def values(self, part: str, draw: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Evaluate one part at one draw: "priors", "data", "components" or "deterministics"."""
+        """Evaluate one part at one draw.
+
+        It is one of "priors", "potentials", "data", "components" and "deterministics".
+        """
         from pymc.pytensorf import compile as compile_pymc
         from pytensor.compile.mode import Mode
+        from pytensor.graph.traversal import ancestors
+        from pytensor.scan.op import Scan
 
         outputs = self._outputs[part]
+        if not outputs:
+            return {}
         if part not in self._functions:
-            # Python's linker, so that nothing is compiled.
+            loops = self._n_draws >= N_COMPILED and any(
+                variable.owner is not None and isinstance(variable.owner.op, Scan)
+                for variable in ancestors(list(outputs.values()))
+            )
+            # Python's linker otherwise, so that nothing is compiled.
             self._functions[part] = compile_pymc(
                 list(self.inputs.values()),
                 list(outputs.values()),
-                mode=Mode(linker="py", optimizer="fast_compile"),
+                mode=None if loops else Mode(linker="py", optimizer="fast_compile"),
                 on_unused_input="ignore",
             )
         arguments = [
@@ -160,7 +187,7 @@ class Joint:
         """Evaluate the log posterior and the components at one draw."""
         found = {
             part: {name: float(value) for name, value in self.values(part, draw).items()}
-            for part in ("priors", "data")
+            for part in ("priors", "potentials", "data")
         }
         table = None
         if self._outputs["components"]:
@@ -357,7 +384,9 @@ class _Search:
                         after.components, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
                     ):
                         return False
-                elif not _alike(before.data, after.data):
+                elif not _alike(
+                    {**before.data, **before.potentials}, {**after.data, **after.potentials}
+                ):
                     return False
                 if before.components is None or priors:
                     first, second = (_without(item.priors, labels) for item in (before, after))
@@ -887,15 +916,15 @@ def check_moved(
             f"Relabelling would move {len(where)} draws. Use the draws as they are, or sample "
             "without the transform."
         )
-    joint = Joint(model, given=labels.given)
+    joint = Joint(model, given=labels.given, n_draws=len(where))
     values = [_Values(dataset, joint, before) for dataset in (before, after)]
     spread = _spread(len(where))
     for number, (chain, draw) in enumerate(where):
         one, two = (
             {
                 part: {name: float(x) for name, x in joint.values(part, at[chain, draw]).items()}
-                # The priors of every draw; what the data say, which costs more, at some.
-                for part in (("priors", "data") if number in spread else ("priors",))
+                # Priors and potentials of every draw; what the data say, which costs more, at some.
+                for part in ("priors", "potentials", *(("data",) if number in spread else ()))
             }
             for at in values
         )
@@ -931,7 +960,7 @@ def check_moved(
             f"model: the log posterior of draw {draw} of chain {chain} (counted from 0) changes "
             f"from {first:.8g} to {second:.8g} when the components are permuted; the terms that "
             f"change are {', '.join(map(repr, changed))}. Something that carries labels did not "
-            "move, or constants such as fixed weights tell the components apart."
+            "move, or constants such as fixed weights, or a potential, tell the components apart."
         )
 
 
@@ -1002,8 +1031,8 @@ def recompute(
     ]
     if not names:
         return {}
-    joint = Joint(model, given=labels.given)
     where = np.argwhere(moved)
+    joint = Joint(model, given=labels.given, n_draws=len(where))
     _check_stored(joint, names, before, where[_spread(len(where))])
     values = _Values(after, joint, before)
     out = {name: after[name].transpose(*SAMPLE_DIMS, ...).copy(deep=True) for name in names}
@@ -1083,9 +1112,10 @@ def stray(
     }
     if not dims:
         return []
-    joint = Joint(model, given=labels.given)
+    where = np.argwhere(moved)
+    joint = Joint(model, given=labels.given, n_draws=len(where))
     was, now = (
-        [joint.values("deterministics", values[chain, draw]) for chain, draw in np.argwhere(moved)]
+        [joint.values("deterministics", values[chain, draw]) for chain, draw in where]
         for values in (_Values(before, joint, before), _Values(after, joint, before))
     )
     outer = permutations.dims[2:]

@@ -474,8 +474,9 @@ def relabel(
     model : pymc.Model, optional
         The model that the draws come from. What a method needs is read from its mixture:
         responsibilities, most probable allocations, component densities. It also says which
-        dimensions index components, and judges the result: the log prior of every moved draw must
-        be what it was, and at eight of them that of the data.
+        dimensions index components, and judges the result: the log prior and the
+        potentials of every moved draw must be what they were, and at eight of them the log density
+        of the data.
     dim : str or sequence of str, optional
         The dimensions that index the components. With ``model`` they are found. Without it
         "component" by default; several, if several do: both axes of a transition matrix,
