@@ -54,10 +54,12 @@ def draw_coords(dataset: xr.Dataset) -> list[str]:
     return [name for name, item in dataset.coords.items() if set(SAMPLE_DIMS) < set(item.dims)]
 
 
-def as_tuple(names: str | Iterable[str] | None) -> tuple[str, ...]:
+def as_tuple(names: str | Iterable[str] | None, argument: str = "names") -> tuple[str, ...]:
     """Return one name or several as a tuple."""
     if names is None:
         return ()
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{argument}: a name or several are needed, not {names!r}.")
     return (names,) if isinstance(names, str) else tuple(names)
 
 

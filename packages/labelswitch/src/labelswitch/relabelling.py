@@ -254,10 +254,10 @@ def _find(
 ) -> Labels:
     """Say what carries labels: from the model, or from what the caller names."""
     posterior = get_posterior(dt)
-    dims = as_tuple(dim)
+    dims = as_tuple(dim, "dim")
     if len(set(dims)) < len(dims):
         raise ValueError(f"dim: {list(dims)} names a dimension twice.")
-    names = None if allocations is None else as_tuple(allocations)
+    names = None if allocations is None else as_tuple(allocations, "allocations")
     if model is not None:
         groups = draw_groups(dt)
         stored = ("observed_data", "constant_data")
@@ -603,7 +603,7 @@ def relabel(
         "model": model,
         "allocations": labels.allocations,
         "siblings": labels.siblings,
-        "var_names": as_tuple(var_names),
+        "var_names": as_tuple(var_names, "var_names"),
         "data": data,
         "progress": progress,
     }
