@@ -282,6 +282,19 @@ def test_a_variable_of_one_component_only_is_named(rng):
         labelswitch.relabel(dt, model=model)
 
 
+@pytest.mark.parametrize("dim", [None, "component"])
+def test_minibatches_are_named(rng, dim):
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        y = pm.Minibatch(data(rng, 2), batch_size=10)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=y, total_size=N)
+    values = dict(zip(("mu", "w"), drawn(rng, 2), strict=True))
+    dt = tree(**values, dims={"mu": ["component"], "w": ["component"]})
+    with pytest.raises(ValueError, match=r"model: the data of 'y' are minibatches.*complete data"):
+        labelswitch.relabel(dt, model=model, dim=dim)
+
+
 # Labels that have a meaning -----------------------------------------------------------------------
 
 

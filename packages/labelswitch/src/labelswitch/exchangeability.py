@@ -841,6 +841,13 @@ def _why_none(
     """Say which variables keep a permutation of the components from being one."""
     from pytensor.graph.traversal import ancestors
 
+    drawn = [rv.name for rv in model.observed_RVs if is_random(model.rvs_to_values[rv])]
+    if drawn:
+        return (
+            f"model: the data of {', '.join(map(repr, drawn))} are minibatches, so each evaluation "
+            "reads others and the log posterior of two draws cannot be compared. Build the model "
+            "with the complete data."
+        )
     if not found and not dims:
         return (
             "model: no dimension was found that can be permuted without changing the log "
