@@ -271,6 +271,34 @@ def test_one_cholesky_factor_per_component_changes_places(rng):
     assert_same_points(model, dt, relabelled.dt)
 
 
+@pytest.mark.parametrize(
+    ("order", "terms"),
+    [
+        (("a0", "b0", "b1", "a1"), [("a0", "b0"), ("a1", "b1")]),
+        (("a0", "b0", "a1", "b1"), [("a0", "b0"), ("b1", "a1")]),
+    ],
+)
+def test_variables_of_single_components_are_paired_as_declared_or_as_read(rng, order, terms):
+    x = np.linspace(-1, 1, N)
+    lines = rng.normal([[5.0, 3.0], [-5.0, -3.0]], 0.1, size=(*LEAD, 2, 2))
+    lines[1] = lines[1, :, ::-1]
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        value = {name: pm.Normal(name, 0, 10) for name in order}
+        factor = {name: value[name] * (1.0 if "a" in name else x) for name in order}
+        components = [pm.Normal.dist(factor[one] + factor[two], 1) for one, two in terms]
+        pm.Mixture("y", w=w, comp_dists=components, observed=(5 + 3 * x) * (-1.0) ** np.arange(N))
+    values = {f"{name}{k}": lines[..., k, i] for k in (0, 1) for i, name in enumerate("ab")}
+    dt = tree(w=rng.dirichlet([20, 20], size=LEAD), **values)
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert {frozenset(pair) for pair in relabelled.siblings} == {
+        frozenset({"a0", "a1"}),
+        frozenset({"b0", "b1"}),
+    }
+    assert_same_points(model, dt, relabelled.dt)
+    np.testing.assert_array_equal(np.sign(relabelled.dt.posterior["a0"]), np.ones(LEAD))
+
+
 def test_a_variable_of_one_component_only_is_named(rng):
     with pm.Model() as model:
         w = pm.Dirichlet("w", np.ones(2))

@@ -9,6 +9,7 @@ they were. PyMC is imported inside the functions, so that ``import labelswitch``
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -419,24 +420,27 @@ def _siblings(
 ) -> list[tuple[tuple[str, ...], ...]]:
     """Find free variables of which each component may have its own; return what to try.
 
-    In a list of components each reads its own. Where components are batched, as many variables as
-    there are components, alike in distribution and shape, may have been stacked. What is computed
-    from them is not permuted but computed anew.
+    In a list of components each reads its own; they are paired in the order in which they were
+    declared, or in which the components read them. Where components are batched, as many variables
+    as there are components, alike in distribution and shape, may have been stacked. What is
+    computed from them is not permuted but computed anew.
     """
     from pytensor.graph.traversal import ancestors
 
     components = mixture.owner.inputs[2:]
     if len(components) > 1:
-        reads = [set(ancestors([component])) for component in components]
-        own: list[list[str]] = [[] for _ in components]
-        for rv in model.free_RVs:
-            users = [k for k, read in enumerate(reads) if rv in read]
-            if len(users) == 1:
-                own[users[0]].append(rv.name)
-        shapes = [[posterior[name].shape for name in names] for names in own]
-        if not own[0] or any(shape != shapes[0] for shape in shapes):
-            return [()]
-        return [tuple(zip(*own, strict=True))]
+        free = set(model.free_RVs)
+        reads = [list(dict.fromkeys(ancestors([component]))) for component in components]
+        users = Counter(itertools.chain(*reads))
+        read = [[rv for rv in graph if rv in free and users[rv] == 1] for graph in reads]
+        declared = [[rv for rv in model.free_RVs if rv in set(one)] for one in read]
+        options = []
+        for own in (declared, read):  # the first may be mixed up, the second written otherwise
+            names = [[rv.name for rv in one] for one in own]
+            shapes = [[posterior[name].shape for name in one] for one in names]
+            if names[0] and all(shape == shapes[0] for shape in shapes):
+                options.append(tuple(zip(*names, strict=True)))
+        return options or [()]
     upstream = set(ancestors(mixture.owner.inputs))
     alike: dict[tuple, list[str]] = {}
     for rv in model.free_RVs:
@@ -879,7 +883,8 @@ def _why_none(
         sentences.append(
             f"{', '.join(map(repr, others))}: not one element for each component. Variables of "
             "single components must be alike in all of them: the same number, each of the same "
-            "shape, or stacked in one variable with a dimension of the components."
+            "shape, declared or read in the same order, or stacked in one variable with a "
+            "dimension of the components."
         )
     if not short and not others:
         sentences.append(
