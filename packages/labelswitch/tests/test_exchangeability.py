@@ -11,6 +11,7 @@ from pytensor.graph.replace import graph_replace
 from scipy import stats
 
 import labelswitch
+from labelswitch import exchangeability
 
 LEAD = (2, 12)
 N = 24
@@ -1014,3 +1015,31 @@ def test_data_that_are_drawn_or_missing_are_not_compared(rng):
     groups = {"posterior": posterior, "observed_data": observed}
     dt = az.from_dict(groups, dims={"mu": ["component"], "w": ["component"]})
     assert (labelswitch.relabel(dt, model=model).permutations == [0, 1]).all()
+
+
+def test_the_dimensions_that_belong_together_are_found_without_trying_all_subsets(rng, monkeypatch):
+    """Seven slopes, weights, a variable of its own, and a latent axis that two factors share."""
+    mix = first_two_exchanged(2)
+    x = rng.normal(size=(N, 8))
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = sum(x[:, [i]] * pm.Normal(f"b{i}", 0, 1, shape=2) for i in range(7))
+        left = pm.Normal("left", 0, 1, shape=2)
+        right = pm.Normal("right", 0, 1, shape=2)
+        mu = mu + x[:, [7]] * pt.dot(left, right)
+        pm.Normal("seasons", 0, 1, shape=2)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=x.sum(axis=1))
+    own = {f"b{i}": gather(rng.normal([-1, 1], 0.1, size=(*LEAD, 2)), mix) for i in range(7)}
+    own["w"] = gather(rng.dirichlet([20, 40], size=LEAD), mix)
+    others = {name: rng.normal(size=(*LEAD, 2)) for name in ("left", "right", "seasons")}
+    dt = tree(**own, **others)
+    tried = []
+    search = exchangeability._Search
+    holds = search.holds
+    monkeypatch.setattr(
+        search, "holds", lambda *args, **more: tried.append(1) or holds(*args, **more)
+    )
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == set(own)
+    assert len(tried) < 200  # of 2047 subsets
+    assert_same_points(model, dt, relabelled.dt)

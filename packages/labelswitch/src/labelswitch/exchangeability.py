@@ -476,25 +476,42 @@ def _minimal(
         raise ValueError(
             f"dim: {len(items)} dimensions and variables could carry labels; name those that do."
         )
-    found: list[set] = []
-    for chosen in _subsets(items, 0 if base.siblings else 1):
-        if any(one <= set(chosen) for one in found):
-            continue
-        labels = replace(
+
+    def labels(chosen: Iterable[str]) -> Labels:
+        return replace(
             base,
-            dims=tuple(item for item in chosen if item in dims),
-            allocations=tuple(item for item in chosen if item in allocations),
+            dims=tuple(item for item in dims if item in chosen),
+            allocations=tuple(item for item in allocations if item in chosen),
         )
-        if search.holds(labels, n_components):
-            found.append(set(chosen))
-    return [
-        replace(
-            base,
-            dims=tuple(item for item in dims if item in one),
-            allocations=tuple(item for item in allocations if item in one),
-        )
-        for one in found
-    ]
+
+    smallest = 0 if base.siblings else 1
+
+    def holds(chosen: Sequence[str]) -> bool:
+        return len(chosen) >= smallest and search.holds(labels(chosen), n_components)
+
+    found: list[tuple] = []
+    # Most often all belong together, or have nothing to do with the components of the mixture.
+    if search.before[0].components is not None:
+        rest = tuple(items)
+        while holds(rest):
+            found.append(_shrunk(rest, holds))
+            if not found[-1]:  # the variables of single components are all
+                break
+            rest = tuple(item for item in rest if item not in found[-1])
+    if not found:
+        for chosen in _subsets(items, smallest):
+            if not any(set(one) <= set(chosen) for one in found) and holds(chosen):
+                found.append(chosen)
+    return [labels(one) for one in found]
+
+
+def _shrunk(items: tuple, holds: Callable[[Sequence[str]], bool]) -> tuple:
+    """Leave out one item, or two at a time, wherever the others still hold."""
+    for left_out in itertools.chain(*(itertools.combinations(items, n) for n in (1, 2))):
+        fewer = tuple(item for item in items if item not in left_out)
+        if holds(fewer):
+            return _shrunk(fewer, holds)
+    return items
 
 
 def find_labels(
