@@ -999,6 +999,18 @@ def test_data_that_are_not_those_of_the_draws_are_named(rng, dtype, groups, name
         labelswitch.relabel(dt, model=model, method="pra")
 
 
+def test_data_that_only_start_the_chains_may_change(rng):
+    mu, w = switched(rng, 2, first_two_exchanged(2))
+    with pm.Model(coords={"component": range(2)}) as model:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        start = pm.Data("start", [0.0, 10.0])
+        means = pm.Normal("mu", 0, 20, dims="component", initval=start)
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1.0, observed=data(rng, 2))
+    groups = {"posterior": {"mu": mu, "w": w}, "constant_data": {"start": np.array([10.0, 0.0])}}
+    dt = az.from_dict(groups, dims={"mu": ["component"], "w": ["component"]})
+    assert labelswitch.relabel(dt, model=model).permuted == ("mu", "w")
+
+
 @pytest.mark.filterwarnings("ignore:Data in gaps contains missing values")
 def test_data_that_are_drawn_or_missing_are_not_compared(rng):
     mu, w = drawn(rng, 2)

@@ -208,9 +208,13 @@ def is_random(graph) -> bool:
 def check_data(model: pm.Model, groups: Iterable[xr.Dataset]) -> None:
     """Raise where the data that the model has now are not those stored with the draws."""
     from pymc.pytensorf import extract_obs_data
+    from pytensor.graph.traversal import ancestors
 
     graphs = {rv.name: model.rvs_to_values[rv] for rv in model.observed_RVs}
-    graphs |= {data.name: data for data in model.data_vars}
+    variables = [*model.basic_RVs, *model.deterministics, *model.potentials, *graphs.values()]
+    read = set(ancestors(variables))
+    # What serves as a start of the chains only may have changed.
+    graphs |= {data.name: data for data in model.data_vars if data in read}
     other = set()
     for dataset in groups:
         for name in graphs.keys() & dataset.data_vars.keys():
