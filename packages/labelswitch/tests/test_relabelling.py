@@ -570,6 +570,8 @@ def test_compare_shows_where_methods_differ():
     assert 0.5 <= comparison["draws_agreement"][0, 1] < 0.6
     with pytest.raises(ValueError, match=r"methods: different names are needed"):
         labelswitch.compare(dt, methods=["pra", "pra"])
+    with pytest.raises(TypeError, match="methods: a name or several are needed, not 3"):
+        labelswitch.compare(dt, methods=3)
     with pytest.raises(ValueError, match=r"options: 'prra' is not among the methods \(pra\)"):
         labelswitch.compare(dt, methods=["pra"], options={"prra": {"standardise": False}})
     with pytest.raises(TypeError, match=r"pivot: compare takes the labels of a draw"):

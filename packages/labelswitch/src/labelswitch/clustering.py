@@ -69,9 +69,9 @@ def _source(
             "summed the allocations out average over them."
         )
     if allocations is not None:
-        if len(as_tuple(allocations)) != 1:
+        if len(as_tuple(allocations, "allocations")) != 1:
             raise ValueError("allocations: name one variable.")
-        values = find_variable(dt, as_tuple(allocations)[0], "allocations")
+        values = find_variable(dt, as_tuple(allocations, "allocations")[0], "allocations")
         if values.dtype.kind not in "iu":
             raise TypeError(
                 f"allocations: {values.name!r} holds {values.dtype}, not integer labels. Convert "

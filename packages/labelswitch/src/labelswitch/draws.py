@@ -54,7 +54,7 @@ def draw_coords(dataset: xr.Dataset) -> list[str]:
     return [name for name, item in dataset.coords.items() if set(SAMPLE_DIMS) < set(item.dims)]
 
 
-def as_tuple(names: str | Iterable[str] | None, argument: str = "names") -> tuple[str, ...]:
+def as_tuple(names: str | Iterable[str] | None, argument: str) -> tuple[str, ...]:
     """Return one name or several as a tuple."""
     if names is None:
         return ()
@@ -129,7 +129,9 @@ def observation_wise(
     Such a variable has all dimensions of the observations: where these come in groups, what has
     that of the groups only is about the groups.
     """
-    arrays = [find_variable(dt, name, "allocations") for name in as_tuple(allocations)]
+    arrays = [
+        find_variable(dt, name, "allocations") for name in as_tuple(allocations, "allocations")
+    ]
     if responsibilities is not None:
         arrays.append(find_responsibilities(dt, responsibilities))
     observations = [set(array.dims) - {*SAMPLE_DIMS, *dims} for array in arrays]

@@ -107,7 +107,7 @@ def plot_draws(
         for own in [[item for item in after[name].dims if item not in SAMPLE_DIMS]]
         if len(own) == 1 and own[0] in relabelled.dims
     }
-    names = as_tuple(var_names) or tuple(simple)
+    names = as_tuple(var_names, "var_names") or tuple(simple)
     for name in names:
         if name not in simple:
             raise ValueError(

@@ -762,7 +762,7 @@ def compare(
     >>> comparison["clusters"].sel(algorithm="order").values
     array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
     """
-    methods = as_tuple(methods)
+    methods = as_tuple(methods, "methods")
     if not methods or len(set(methods)) < len(methods):
         raise ValueError(f"methods: different names are needed, not {list(methods)}.")
     options = options or {}
@@ -782,7 +782,7 @@ def compare(
         responsibilities=responsibilities,
         allocations=labels.allocations,
         siblings=labels.siblings,
-        var_names=as_tuple(var_names),
+        var_names=as_tuple(var_names, "var_names"),
         pivot=pivot,
         data=data,
         progress=progress,
