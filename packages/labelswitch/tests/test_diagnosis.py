@@ -89,6 +89,32 @@ def test_single_stray_draws_are_not_called_switching(mu):
     ]
 
 
+def test_chains_of_several_runs_are_told_apart_by_their_place(mu):
+    """Concatenated runs repeat the labels of their chains."""
+    runs = [tree(run)["posterior"].to_dataset() for run in (mu[:2, :, [2, 0, 1]], mu[2:])]
+    dt = xr.DataTree.from_dict({"posterior": xr.concat(runs, "chain")})
+    diagnosis = labelswitch.diagnose(dt)
+    assert diagnosis.switches.index.tolist() == [0, 1, 0, 1]
+    assert diagnosis.findings == ("switching_between_chains", "repaired")
+    assert diagnosis.recommendation == "use_relabelled"
+    values = dt["posterior"]["mu"].values
+    values[3, 100:300] = values[3, 100:300, ::-1]
+    diagnosis = labelswitch.diagnose(dt)
+    assert "within chains (1): the permutation changes 2 times" in diagnosis.verdict
+    assert "Single draws" not in diagnosis.verdict
+
+
+def test_draws_with_a_bad_r_hat_are_never_used_as_sampled(monkeypatch, mu):
+    """Whatever the reason that no switching was found."""
+    mu[2] = mu[2, :, ::-1]
+    found = labelswitch.diagnose(tree(mu)).switches
+    steady = found.assign(labelling=[(0, 1, 2)] * N_CHAINS)
+    monkeypatch.setattr(labelswitch.diagnosis, "_switches", lambda *_: steady)
+    diagnosis = labelswitch.diagnose(tree(mu))
+    assert diagnosis.findings == ("no_switching", "repaired")
+    assert diagnosis.recommendation == "use_relabelled"
+
+
 def test_random_labels_look_converged_and_are_not_used_as_they_are(rng, mu, w):
     mix = rng.permuted(np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1)), axis=-1)
     diagnosis = labelswitch.diagnose(tree(gather(mu, mix), gather(w, mix)))

@@ -344,14 +344,14 @@ def _mixed(dt: xr.DataTree, relabelled: Relabelled) -> bool:
 
 def _switches(permutations: xr.DataArray, occupied: np.ndarray) -> pd.DataFrame:
     """Tell how often the permutation of the occupied components changes."""
-    rows = {}
-    chains = permutations["chain"].values  # a range where there is no coordinate
-    for label, chain in zip(chains, permutations.values, strict=True):
+    rows = []
+    for chain in permutations.values:
         chain = chain[..., occupied].reshape(len(chain), -1)
         labelling, count = Counter(map(tuple, chain.tolist())).most_common(1)[0]
         changes = int((chain[1:] != chain[:-1]).any(axis=1).sum())
-        rows[label] = {"labelling": labelling, "share": count / len(chain), "changes": changes}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("chain")
+        rows.append({"labelling": labelling, "share": count / len(chain), "changes": changes})
+    # The labels are a range where there is no coordinate. Those of concatenated runs repeat.
+    return pd.DataFrame(rows, index=pd.Index(permutations["chain"].values, name="chain"))
 
 
 def _missing(posterior: xr.Dataset) -> list[str]:
@@ -515,10 +515,10 @@ def diagnose(
         relabelled,
         observation_wise(relabelled.dt, relabelled.dims, model, *given),
     )
-    judged = _judge_all(before, after, names, others, relabelled, occupied)
+    switches = _switches(relabelled.permutations, occupied)
+    judged = _judge_all(before, after, names, others, relabelled, occupied, switches)
     of_components = {name: kinds for name, kinds in judged.items() if name not in others}
     table = _table(of_components)
-    switches = _switches(relabelled.permutations, occupied)
 
     undecided = _undecided(relabelled, occupied, after[names], inputs.get("var_names"))
     findings, sentences = _switching(switches, relabelled)
@@ -636,6 +636,7 @@ def _judge_all(
     others: Sequence[str],
     relabelled: Relabelled,
     occupied: np.ndarray,
+    switches: pd.DataFrame,
 ) -> dict[str, dict[str, _Judged | None]]:
     """Judge each variable as labelled, as relabelled, sorted and in total, without the empty."""
     for siblings in relabelled.siblings:
@@ -647,6 +648,11 @@ def _judge_all(
     weights = _weights(after, dims)
     full = {dim: occupied for name in names for dim in after[name].dims if dim in dims}
     keep = {dim: np.flatnonzero(mask) for dim, mask in full.items()}
+    # As labelled, an empty component has a name only where all chains have the same labelling.
+    # Where they have not, none is left out.
+    first = list(switches["labelling"].iloc[0])
+    is_one = not occupied.all() and switches["labelling"].nunique() == 1
+    keep_labelled = dict.fromkeys(keep, first) if is_one else {}
     if weights is not None:
         weights = weights.isel(_component=np.flatnonzero(occupied))
     n_elements = sum(
@@ -657,9 +663,8 @@ def _judge_all(
     for name in names:
         here = _here(after[name], keep)
         moved = after[name].isel(here)
-        # As labelled, an empty component has no name: where some are empty, none is left out.
         values = {
-            "labelled": before[name],
+            "labelled": before[name].isel(_here(before[name], keep_labelled)),
             "relabelled": moved,
             "sorted": _sorted(moved, dims),
             "total": _total(moved, dims, weights),
@@ -727,23 +732,24 @@ def _switching(switches: pd.DataFrame, relabelled: Relabelled) -> tuple[list[str
     n_draws = relabelled.permutations.sizes["draw"]
     stray = 1 - switches["share"]
     # Two stray draws of a short chain are no switching either.
-    within = switches.index[(stray > STRAGGLERS) & (stray * n_draws > 2.5)].tolist()
+    is_within = (stray > STRAGGLERS) & (stray * n_draws > 2.5)
+    within = switches[is_within]
     findings, sentences = [], []
     if n_labellings > 1:
         findings.append("switching_between_chains")
         sentences.append(
             f"The labels switch between chains: {n_chains} chains, {n_labellings} labellings."
         )
-    if within:
+    if len(within):
         findings.append("switching_within_chains")
         sentences.append(
-            f"The labels switch within chains ({', '.join(map(str, within))}): the permutation "
-            f"changes {switches.loc[within, 'changes'].sum()} times."
+            f"The labels switch within chains ({', '.join(map(str, within.index))}): the "
+            f"permutation changes {within['changes'].sum()} times."
         )
     if not findings:
         findings.append("no_switching")
         sentences.append("No label switching was found.")
-    n_stray = round((stray * n_draws).drop(index=within).sum())
+    n_stray = round((stray * n_draws)[~is_within].sum())
     if n_stray:
         sentences.append(f"Single draws that leave the labelling of their chain: {n_stray}.")
     return findings, sentences
@@ -773,7 +779,6 @@ def _repair(
         invariant = worst("sorted")
     disagree = sorted(set(bad("sorted")) | set(bad("total")))
     remain: list[str] = []
-    use = "use_relabelled" if switched else "use_as_sampled"
     if n_draws < 4:
         findings.append("too_few_draws")
         size = "One draw" if n_draws == 1 else f"{n_draws} draws"
@@ -793,8 +798,9 @@ def _repair(
         )
         return remain, "do_not_use"
 
-    if switched and bad("labelled") and repaired < labelled:
-        if not bad("relabelled"):
+    is_repaired = bool(bad("labelled")) and not bad("relabelled")
+    if is_repaired or (switched and bad("labelled") and repaired < labelled):
+        if is_repaired:
             findings.append("repaired")
             sentences.append(
                 f"Relabelling takes the worst r-hat from {labelled:.2f} to {repaired:.2f}: the "
@@ -847,7 +853,7 @@ def _repair(
             f"{n_chains} chains: r-hat itself is unreliable."
         )
         return remain, "run_longer"
-    return remain, use
+    return remain, "use_relabelled" if switched or is_repaired else "use_as_sampled"
 
 
 def _smallest_ess(judged: dict[str, dict[str, _Judged | None]]) -> float:
