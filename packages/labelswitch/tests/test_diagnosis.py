@@ -265,9 +265,12 @@ def crowded(rng, n_chains, n_draws, kind):
     return dt, {"allocations": "z"}
 
 
-def schools(rng, n_chains, n_draws):
+def schools(rng, n_chains, n_draws, kind):
     """Labels that are independent by group."""
     mu = np.array([-2.0, 2.0]) + 0.3 * rng.normal(size=(n_chains, n_draws, 4, 2))
+    if kind == "within":
+        mu = rng.permuted(mu, axis=-1)
+        return az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["school", "component"]}), {}
     flip = rng.permuted(np.tile([0, 1], (n_chains, 4, 1)), axis=-1)[:, None]
     flip[0, 0, 0], flip[1, 0, 0], flip[0, 0, 1], flip[1, 0, 1] = [0, 1], [1, 0], [0, 1], [0, 1]
     mu = np.take_along_axis(mu, np.broadcast_to(flip, mu.shape), axis=-1)
@@ -342,7 +345,8 @@ CASES |= {
         {"switching_between_chains", "repaired", "empty_components"},
         {"use_relabelled"},
     ),
-    "labels by group": ((schools, 4, 200), {"per_group_labels"}, {"use_by"}),
+    "labels by group": ((schools, 4, 200, "between"), {"per_group_labels"}, {"use_by"}),
+    "labels by group, within": ((schools, 4, 500, "within"), {"per_group_labels"}, {"use_by"}),
     "overlap": ((overlapping, 4, 400), {"overlap"}, {"compare_methods"}),
     "missing values": ((with_nan, 4, 200), {"nan"}, {"find_nan"}),
     "one chain": ((simple, 1, 200, "none"), {"one_chain"}, {"run_more_chains"}),
@@ -559,3 +563,84 @@ def test_permutations_the_wrong_way_round_are_noticed(rng, mu, w):
     assert wrong.table["r_hat_relabelled"].max() < 1.02
     assert wrong.recommendation == "compare_methods"
     assert "are they the inverse ones?" in wrong.verdict
+
+
+@pytest.mark.parametrize("name", ["p", "z"])
+@pytest.mark.parametrize("distance", [1.0, 6.0])
+def test_responsibilities_of_draws_in_another_order_are_noticed(rng, name, distance):
+    """Draws and chains were exchanged before they were made an array."""
+    mu = distance * np.arange(3) + 0.3 * rng.normal(size=(N_CHAINS, N_DRAWS, 3))
+    mu = rng.permuted(mu, axis=-1)
+    y = rng.normal(np.repeat(distance * np.arange(3), 20), 1)
+    p = np.exp(-0.5 * (y[:, np.newaxis] - mu[:, :, np.newaxis]) ** 2)
+    p /= p.sum(axis=-1, keepdims=True)
+    values = {"p": p, "z": p.argmax(axis=-1)}[name]
+    inputs = {"responsibilities": "p"} if name == "p" else {"allocations": "z"}
+    dims = {"mu": ["component"], "z": ["row"], "p": ["row", "component"]}
+    for is_wrong in (False, True):
+        if is_wrong:
+            values = values.swapaxes(0, 1).reshape(values.shape)
+        dt = az.from_dict({"posterior": {"mu": mu, name: values}}, dims=dims)
+        diagnosis = labelswitch.diagnose(dt, **inputs)
+        assert diagnosis.recommendation == ("compare_methods" if is_wrong else "use_relabelled")
+        assert ("of these draws, in their order?" in diagnosis.verdict) == is_wrong
+
+
+def test_labels_sorted_by_what_belongs_to_no_component_are_noticed(rng):
+    """One of the two is off in each draw, either of them."""
+    centres = rng.normal([0.0, 20.0], 1, size=(N_CHAINS, N_DRAWS, 2))
+    states = rng.permuted(rng.normal([0.0, 9.0], 1, size=centres.shape), axis=-1)
+    dt = tree(centres)
+    dt["posterior"]["states"] = dt["posterior"]["mu"].copy(data=states)
+    diagnosis = labelswitch.diagnose(dt, method="order", var_names="states")
+    assert diagnosis.recommendation == "compare_methods"
+    assert "what they are sorted by" in diagnosis.verdict
+
+
+# Groups with labels of their own ------------------------------------------------------------------
+
+
+def test_the_largest_group_does_not_settle_the_labels_of_the_others(rng):
+    school = np.repeat(np.arange(3), [20, 30, 60])
+    mu = np.array([0.0, 6.0]) + 0.3 * rng.normal(size=(N_CHAINS, N_DRAWS, 3, 2))
+    mu = rng.permuted(mu, axis=-1)
+    y = rng.normal(6.0 * (np.arange(len(school)) % 2), 1)
+    p = np.exp(-0.5 * (y[:, np.newaxis] - mu[:, :, school]) ** 2)
+    p /= p.sum(axis=-1, keepdims=True)
+    dims = {"mu": ["school", "component"], "p": ["row", "component"]}
+    dt = az.from_dict({"posterior": {"mu": mu, "p": p}}, dims=dims)
+    diagnosis = labelswitch.diagnose(dt, responsibilities="p")
+    assert diagnosis.recommendation == "use_by"
+    assert "by='school'" in diagnosis.verdict
+
+
+def test_a_feature_in_which_components_are_alike_is_no_group(rng):
+    """Sorted by such a feature alone, twelve components are far narrower."""
+    centres = np.stack([6.0 * np.arange(12), np.zeros(12)])
+    mu = centres + rng.normal(size=(N_CHAINS, N_DRAWS, 2, 12))
+    dt = az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["feature", "component"]})
+    assert labelswitch.diagnose(dt).recommendation == "use_as_sampled"
+
+
+# Parameters that say the same ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("distance", "is_decided"), [(0.0, False), (1.5, False), (8.0, True)])
+def test_a_curve_of_many_points_decides_no_more_than_its_parameters(rng, distance, is_decided):
+    level, slope = rng.normal(size=(2, N_CHAINS, N_DRAWS, 2))
+    level += np.array([0.0, distance])
+    curve = level[..., np.newaxis] + slope[..., np.newaxis] * np.linspace(0, 1, 50)
+    groups = {"posterior": {"level": level, "slope": slope, "curve": curve}}
+    dims = {"level": ["component"], "slope": ["component"], "curve": ["component", "point"]}
+    diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims))
+    assert (diagnosis.recommendation in USE) == is_decided
+
+
+@pytest.mark.parametrize("n_parameters", [3, 40])
+def test_the_norm_of_the_correlations(rng, n_parameters):
+    parameters = 1e200 * rng.normal(size=(5, 2, n_parameters)) + 1e201
+    parameters[..., 0] = 7.0
+    deviations = (parameters - parameters.mean(axis=0))[..., 1:].reshape(10, -1)
+    expected = np.linalg.norm(np.corrcoef(deviations / 1e200, rowvar=False))
+    found = labelswitch.diagnosis._correlation_norm(parameters)
+    assert found == pytest.approx(expected, rel=1e-12)

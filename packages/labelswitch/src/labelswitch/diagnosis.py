@@ -13,15 +13,18 @@ import pandas as pd
 import xarray as xr
 from scipy import stats
 
+from labelswitch.algorithms import apply_permutations
 from labelswitch.draws import (
+    Draws,
     are_weights,
+    as_tuple,
     component_variables,
     draw_groups,
     observation_wise,
     stack_siblings,
 )
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
-from labelswitch.relabelling import Relabelled, relabel
+from labelswitch.relabelling import Relabelled, _by_group, relabel
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -54,11 +57,13 @@ EMPTY = 1.0
 # Two components between which the observations are divided like this, as a share of all that they
 # hold, are one under two names: 0 where each observation is in both alike, 1 where in one only.
 ALIKE = 0.25
-# Permutations of the caller's that leave a component with more than this times the variance that
-# 'pra' finds have mixed it with others.
+# Permutations that leave components with more than this times the variance that others leave have
+# mixed them. Twins and triplets that are only sorted get narrower too, by less than this.
 WIDER = 3.0
 # A variable without components is judged up to so many elements.
 MOST_ELEMENTS = 1_000
+
+USE = ("use_relabelled", "use_as_sampled")
 
 RECOMMENDATIONS = {
     "use_relabelled": "Use the relabelled draws.",
@@ -327,17 +332,98 @@ def _by_pra(dt: xr.DataTree, dims: Sequence[str], **how: Any) -> Relabelled | No
         return None
 
 
-def _mixed(dt: xr.DataTree, relabelled: Relabelled) -> bool:
-    """Return whether the caller's permutations leave wider components than 'pra' does."""
-    if relabelled.method != "permutations" or relabelled.by is not None:
-        return False
-    other = _by_pra(dt, relabelled.dims, allocations=())
-    for name in () if other is None else other.permuted:
-        ours, theirs = (
-            float(item.dt["posterior"][name].var(SAMPLE_DIMS).mean())
-            for item in (relabelled, other)
-        )
-        if ours > WIDER * theirs > 0:
+def _whole_components(
+    after: xr.Dataset, names: Sequence[str], relabelled: Relabelled, occupied: np.ndarray
+) -> xr.DataTree:
+    """Return the relabelled parameters of the occupied components, to relabel them once more."""
+    components = after[names]
+    for siblings in relabelled.siblings:
+        stacked = stack_siblings(after, siblings).rename(_sibling=relabelled.dims[0])
+        components = components.assign({", ".join(siblings): stacked})
+    full = {dim: np.flatnonzero(occupied) for dim in relabelled.dims if dim in components.dims}
+    return xr.DataTree.from_dict({"posterior": components.isel(full)})
+
+
+def _correlation_norm(parameters: np.ndarray) -> float:
+    """Return the root of the sum of squared correlations of (draws, components, parameters).
+
+    Within the components: 1 where one parameter says all, the root of their number where they are
+    independent, their number where all say the same.
+    """
+    deviations = (parameters - parameters.mean(axis=0)).reshape(-1, parameters.shape[-1])
+    deviations = deviations[:, np.ptp(deviations, axis=0) > 0]
+    deviations /= abs(deviations).max(axis=0, initial=0)
+    deviations /= np.linalg.norm(deviations, axis=0)
+    n, n_parameters = deviations.shape
+    gram = deviations @ deviations.T if n < n_parameters else deviations.T @ deviations
+    return max(1.0, float(np.linalg.norm(gram)))
+
+
+def _decided(
+    dt: xr.DataTree,
+    relabelled: Relabelled,
+    model: pm.Model | None = None,
+    responsibilities: str | xr.DataArray | None = None,
+    var_names: str | Sequence[str] | None = None,
+) -> np.ndarray | None:
+    """Return which draws, and groups, of dt no other permutation suits nearly as well.
+
+    None where that is not known. The gap of 'pra' adds up what the parameters say. Between
+    components that are alike it has an sd of about four times the norm of their correlations: what
+    follows from the same parameters says the same many times.
+    """
+    if relabelled.confidence is None or relabelled.method not in DOUBT:
+        return None
+    sure = relabelled.confidence.values
+    if relabelled.method == "pra":
+        n_components = relabelled.permutations.shape[-1]
+        trees = [dt]
+        if relabelled.by is not None:
+            trees = _by_group(dt, relabelled.by, relabelled)
+            responsibilities = None  # 'pra' is not given those of a group either
+        permutations = relabelled.permutations.values.reshape(-1, len(trees), n_components)
+        norms = []
+        for group, tree in enumerate(trees):
+            draws = Draws(
+                tree,
+                dims=relabelled.dims,
+                model=model,
+                responsibilities=responsibilities,
+                allocations=relabelled.allocations,
+                siblings=relabelled.siblings,
+                var_names=as_tuple(var_names),
+            )
+            moved = apply_permutations(draws.parameters, permutations[:, group])
+            norms.append(_correlation_norm(moved))
+        sure = sure / (norms[0] if relabelled.by is None else norms)
+    return sure >= DOUBT[relabelled.method]
+
+
+def _may_be_narrower(components: xr.DataTree, dims: Sequence[str]) -> bool:
+    """Return whether any permutations at all could leave components that are so much narrower.
+
+    No permutations leave narrower ones than sorting each parameter by itself.
+    """
+    return any(
+        bool((variable.var(SAMPLE_DIMS).mean(here) > WIDER * least).any())
+        for variable in components["posterior"].data_vars.values()
+        for here in [[dim for dim in dims if dim in variable.dims]]
+        for least in [_sorted(variable, dims).var(SAMPLE_DIMS).mean("_component")]
+    )
+
+
+def _is_wider(components: xr.DataTree, other: Relabelled) -> bool:
+    """Return whether components are far wider than relabelling them by parameters leaves them.
+
+    In any of its groups, where it relabels by group. Where it decides less than half of the draws,
+    it has sorted what is alike, and says nothing.
+    """
+    is_sure = _decided(components, other).mean(axis=(0, 1)) > 0.5
+    for name in other.permuted:
+        ours, theirs = (dt["posterior"][name].var(SAMPLE_DIMS) for dt in (components, other.dt))
+        rest = [dim for dim in ours.dims if dim != other.by]
+        ours, theirs = ours.mean(rest).values, theirs.mean(rest).values
+        if (is_sure & (ours > WIDER * theirs) & (theirs > 0)).any():
             return True
     return False
 
@@ -375,38 +461,24 @@ def _missing(posterior: xr.Dataset) -> list[str]:
 
 
 def _group_dim(
-    dt: xr.DataTree,
-    model: pm.Model | None,
-    names: Sequence[str],
-    dims: Sequence[str],
-    n_elements: int,
-) -> tuple[str | None, bool]:
+    components: xr.DataTree, dims: Sequence[str], other: Relabelled | None
+) -> str | None:
     """Look for a dimension of groups whose labels are independent of each other.
 
-    Relabelled group by group the chains agree, and their permutations stand still. Return the
-    dimension, if there is one, and whether a single permutation by parameters repairs the draws,
-    so that only the method was wrong.
+    Relabelled group by group, the components are far narrower than these permutations leave them,
+    and than the other ones do that are the same for all groups.
     """
-    posterior = dt["posterior"].to_dataset()
-
-    def repaired(**how: Any) -> Relabelled | None:
-        relabelled = _by_pra(dt, dims, **how)
-        if relabelled is None:
-            return None
-        after = relabelled.dt["posterior"]
-        is_bad = any(_judge(after[name], n_elements).is_bad for name in names)
-        return None if is_bad else relabelled
-
-    if repaired(allocations=()) is not None:
-        return None, True
-    shared = set.intersection(*(set(posterior[name].dims) for name in names))
+    variables = components["posterior"].data_vars.values()
+    shared = set.intersection(*(set(variable.dims) for variable in variables))
     for by in sorted(shared - {*SAMPLE_DIMS, *dims}):
-        relabelled = repaired(by=by, **({"allocations": ()} if model is None else {"model": model}))
-        if relabelled is not None:
-            permutations = relabelled.permutations.values
-            if (permutations[:, 1:] != permutations[:, :-1]).any(axis=-1).mean() < 0.05:
-                return by, False
-    return None, False
+        grouped = _by_pra(components, dims, by=by)
+        if (
+            grouped is not None
+            and _is_wider(components, grouped)
+            and (other is None or _is_wider(other.dt, grouped))
+        ):
+            return by
+    return None
 
 
 # The verdict --------------------------------------------------------------------------------------
@@ -520,7 +592,6 @@ def diagnose(
     of_components = {name: kinds for name, kinds in judged.items() if name not in others}
     table = _table(of_components)
 
-    undecided = _undecided(relabelled, occupied, after[names], inputs.get("var_names"))
     findings, sentences = _switching(switches, relabelled)
     more, recommendation = _repair(of_components, findings, sentences, relabelled)
     disagree = [name for name in others if judged[name]["relabelled"].is_bad]
@@ -537,50 +608,45 @@ def diagnose(
         recommendation = "do_not_use"
     if unjudged:
         more.append(f"Not judged, for its size: {', '.join(unjudged)}.")
-    by = None
-    if recommendation == "overlap":
+    components = _whole_components(after, names, relabelled, occupied)
+    by = other = None
+    if relabelled.by is None and recommendation in ("overlap", *USE):
+        dims = [dim for dim in relabelled.dims if dim in components["posterior"].dims]
+        may_be_narrower = _may_be_narrower(components, dims)
+        if may_be_narrower or recommendation == "overlap":
+            other = _by_pra(components, dims)
+        if may_be_narrower:
+            by = _group_dim(components, dims, other)
+    if by is not None:
+        findings.append("per_group_labels")
+        sentences.append(
+            f"Relabelled by group of {by!r}, the components are far narrower: one permutation for "
+            "all groups does not repair labels that are independent by group."
+        )
+        recommendation = "use_by"
+    elif recommendation == "overlap":
         n_elements = sum(item["relabelled"].r_hat.size for item in judged.values())
-        other_method = False
-        if relabelled.by is None:
-            by, other_method = _group_dim(dt, model, names, relabelled.dims, n_elements)
-        if by is not None:
-            findings.append("per_group_labels")
-            sentences.append(
-                f"Relabelled by group of {by!r}, the chains agree: one permutation for all groups "
-                "does not repair labels that are independent by group."
-            )
-            recommendation = "use_by"
-        else:
-            findings.append("overlap")
-            sentences.append(
-                "What does not depend on labels agrees: the method is the wrong one, for 'pra' "
-                "repairs these draws."
-                if other_method
-                else "What does not depend on labels agrees: the components overlap too much for "
-                "these labels, or the method is the wrong one."
-            )
-            recommendation = "compare_methods"
-    if undecided > UNDECIDED and recommendation in ("use_relabelled", "use_as_sampled"):
+        other_method = other is not None and not any(
+            _judge(variable, n_elements).is_bad
+            for variable in other.dt["posterior"].data_vars.values()
+        )
         findings.append("overlap")
         sentences.append(
-            f"The labels of {undecided:.0%} of the draws are undecided: another permutation is "
-            "nearly as good, so a small r-hat does not show that they are right."
+            "What does not depend on labels agrees: the method is the wrong one, for 'pra' "
+            "repairs these draws."
+            if other_method
+            else "What does not depend on labels agrees: the components overlap too much for "
+            "these labels, or the method is the wrong one."
         )
         recommendation = "compare_methods"
-    if recommendation in ("use_relabelled", "use_as_sampled"):
-        if _one_under_two_names(held, occupied):
+    if recommendation in USE:
+        undecided = _undecided(dt, relabelled, occupied, components, model, inputs)
+        doubt = _doubt(
+            relabelled, undecided, _one_under_two_names(held, occupied), components, other
+        )
+        if doubt:
             findings.append("overlap")
-            sentences.append(
-                "Two components hold the same observations, each in equal parts: no labels tell "
-                "them apart, and a small r-hat does not show that these are right."
-            )
-            recommendation = "compare_methods"
-        elif _mixed(dt, relabelled):
-            findings.append("overlap")
-            sentences.append(
-                "The components are wider than 'pra' leaves them, so these permutations mix them: "
-                "are they the inverse ones?"
-            )
+            sentences.append(doubt)
             recommendation = "compare_methods"
     sentences += more
     if not occupied.all():
@@ -606,11 +672,44 @@ def diagnose(
     )
 
 
+def _doubt(
+    relabelled: Relabelled,
+    undecided: float,
+    is_one_twice: bool,
+    components: xr.DataTree,
+    other: Relabelled | None,
+) -> str:
+    """Say why labels with a small r-hat may be wrong all the same; nothing if they seem right."""
+    if undecided > UNDECIDED:
+        return (
+            f"The labels of {undecided:.0%} of the draws are undecided: another permutation is "
+            "nearly as good, so a small r-hat does not show that they are right."
+        )
+    if is_one_twice:
+        return (
+            "Two components hold the same observations, each in equal parts: no labels tell them "
+            "apart, and a small r-hat does not show that these are right."
+        )
+    if relabelled.method == "pra" or other is None or not _is_wider(components, other):
+        return ""
+    questions = {
+        "permutations": "are they the inverse ones?",
+        "order": "does what they are sorted by tell them apart?",
+    }
+    others = "are the responsibilities or allocations of these draws, in their order?"
+    return (
+        "The components are wider than 'pra' leaves them, so these permutations mix them: "
+        + questions.get(relabelled.method, others)
+    )
+
+
 def _undecided(
+    dt: xr.DataTree,
     relabelled: Relabelled,
     occupied: np.ndarray,
-    components: xr.Dataset,
-    var_names: str | Sequence[str] | None,
+    components: xr.DataTree,
+    model: pm.Model | None,
+    inputs: dict[str, Any],
 ) -> float:
     """Return the share of draws for which another permutation is nearly as good.
 
@@ -620,13 +719,14 @@ def _undecided(
     """
     if relabelled.confidence is None or relabelled.method not in DOUBT:
         return 0.0
-    if not occupied.all():
-        full = {dim: np.flatnonzero(occupied) for dim in relabelled.dims if dim in components.dims}
-        kept = xr.DataTree.from_dict({"posterior": components.isel(full)})
-        relabelled = _by_pra(kept, tuple(full), var_names=var_names)
-        if relabelled is None or relabelled.confidence is None:
-            return 0.0
-    return float((relabelled.confidence < DOUBT[relabelled.method]).mean())
+    how = {"var_names": inputs.get("var_names")}
+    if occupied.all():
+        how |= {"model": model, "responsibilities": inputs.get("responsibilities")}
+    else:
+        dims = [dim for dim in relabelled.dims if dim in components["posterior"].dims]
+        dt, relabelled = components, _by_pra(components, dims, **how)
+    decided = None if relabelled is None else _decided(dt, relabelled, **how)
+    return 0.0 if decided is None else float((~decided).mean())
 
 
 def _judge_all(
