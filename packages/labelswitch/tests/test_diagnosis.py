@@ -427,6 +427,42 @@ def test_a_parameter_without_components_is_judged(rng, mu, w):
     assert "Not judged, for its size: many." in diagnosis.verdict
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, bool])
+@pytest.mark.parametrize("size", [(), (3,), (3, 4)])
+def test_whole_numbers_are_judged_as_numbers(rng, mu, kind, size):
+    """Scalars, those of components, and indicators of components and features."""
+    values = rng.integers(0, 2, size=(N_CHAINS, N_DRAWS, *size))
+    dims = {"mu": ["component"], "values": ["component", "feature"][: len(size)]}
+    for is_bad in (False, True):
+        if is_bad:
+            values[2:] = 1
+        groups = {"posterior": {"mu": mu, "values": values.astype(kind)}}
+        diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims), var_names="mu")
+        assert diagnosis.recommendation == ("do_not_use" if is_bad else "use_as_sampled")
+
+
+def test_what_is_not_judged_is_named(rng, mu, w):
+    z = rng.integers(0, 3, size=(N_CHAINS, N_DRAWS, 20))
+    z[0], c = 1, mu[..., 0] * 1j
+    diagnosis = labelswitch.diagnose(tree(mu, w, z=z, c=c), allocations=())
+    assert diagnosis.recommendation == "use_as_sampled"
+    assert "Not judged, for its values are no real numbers: c." in diagnosis.verdict
+    assert "Not judged, for its values look like allocations: z." in diagnosis.verdict
+
+
+def test_what_may_be_of_groups_or_of_observations_is_named(rng, mu):
+    """Both the rows and the schools are observed, and nothing says which the mixture is of."""
+    by_school = rng.normal(size=(N_CHAINS, N_DRAWS, 3, 5))
+    groups = {"posterior": {"mu": mu, "by_school": by_school}}
+    dims = {"mu": ["component"], "by_school": ["component", "school"], "y": ["row"]}
+    sentence = "Not judged, for it seems to have a value for each observation: by_school."
+    for observed in ({"y": np.zeros(50)}, {"y": np.zeros(50), "g": np.zeros(5)}):
+        dt = az.from_dict(groups | {"observed_data": observed}, dims=dims | {"g": ["school"]})
+        diagnosis = labelswitch.diagnose(dt, var_names="mu")
+        assert (sentence in diagnosis.verdict) == ("g" in observed)
+        assert ("by_school" in diagnosis.table.index) == ("g" not in observed)
+
+
 def test_parameters_of_groups_are_judged(rng):
     """Observations by school and pupil: what has the schools only is about them."""
     mu = rng.normal([-2.0, 2.0], 0.1, size=(N_CHAINS, N_DRAWS, 3, 2))
@@ -526,6 +562,20 @@ def test_a_part_of_the_observations_shows_no_empty_component(rng):
     groups["posterior"]["w"] = rng.dirichlet([3, 300, 300], size=(N_CHAINS, N_DRAWS))
     dims["y"] = ["group", "row"]
     diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims), method="pra")
+    assert "empty_components" not in diagnosis.findings
+    assert diagnosis.recommendation == "do_not_use"
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_the_cells_of_a_histogram_are_not_its_observations(rng, kind):
+    """A twentieth of some thousand is not empty, though it is less than one of fifteen bins."""
+    mu = rng.normal([0.0, 6.0], 0.2, size=(N_CHAINS, N_DRAWS, 2))
+    mu[3, :, 1] -= 12
+    w = rng.dirichlet([950, 50], size=(N_CHAINS, N_DRAWS))
+    counts = rng.poisson(300, size=15).astype(kind)
+    groups = {"posterior": {"mu": mu, "w": w}, "observed_data": {"counts": counts}}
+    dims = {"mu": ["component"], "w": ["component"], "counts": ["bin"]}
+    diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims))
     assert "empty_components" not in diagnosis.findings
     assert diagnosis.recommendation == "do_not_use"
 

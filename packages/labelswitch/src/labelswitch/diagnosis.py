@@ -60,6 +60,8 @@ ALIKE = 0.25
 # Permutations that leave components with more than this times the variance that others leave have
 # mixed them. Twins and triplets that are only sorted get narrower too, by less than this.
 WIDER = 3.0
+# The kinds of the dtypes that are judged.
+NUMBERS = "fiub"
 # A variable without components is judged up to so many elements.
 MOST_ELEMENTS = 1_000
 
@@ -291,8 +293,9 @@ def _occupied(
 ) -> tuple[np.ndarray, str]:
     """Return which relabelled components hold observations, and how that was found out.
 
-    From what each observation is held by, else from the weights and the number of observations;
-    with neither all count as occupied. A component that holds some in one chain is occupied.
+    From what each observation is held by, else from the weights and the number of observations, the
+    larger one where the observed values may be counts. With neither all count as occupied. A
+    component that holds some in one chain is occupied.
     """
     everyone = np.ones(relabelled.permutations.shape[-1], bool)
     if relabelled.by is not None:
@@ -307,6 +310,10 @@ def _occupied(
     weights = _weights(relabelled.dt["posterior"].to_dataset(), relabelled.dims)
     if weights is None or len(observed) != 1 or not sizes:
         return everyone, ""
+    # Whole numbers may be counts of observations, as in a histogram, or the observations.
+    [counts] = (np.asarray(item.values) for item in observed)
+    if counts.dtype.kind in "fiu" and (counts >= 0).all() and (counts == np.round(counts)).all():
+        sizes.add(counts.sum())
     return (weights.mean("draw").values * max(sizes) >= EMPTY).any(axis=0), "the weights"
 
 
@@ -580,13 +587,15 @@ def diagnose(
     occupied, by_weights = _occupied(dt, relabelled, held)
     source = by_weights or source
     given = (inputs.get("responsibilities"), relabelled.allocations)
-    names = component_variables(relabelled.dt, relabelled.dims, model, *given, sure=True)
-    others, unjudged = _others(
-        after,
-        (*names, *relabelled.allocations),
-        relabelled,
-        observation_wise(relabelled.dt, relabelled.dims, model, *given),
+    names = component_variables(
+        relabelled.dt, relabelled.dims, model, *given, sure=True, kinds=NUMBERS
     )
+    by_observation = observation_wise(relabelled.dt, relabelled.dims, model, *given)
+    # Of several observed variables some may be those of groups. Who names the others need not ask.
+    is_open = model is None and given[0] is None and not relabelled.allocations
+    observed = dt["observed_data"].data_vars.values() if "observed_data" in dt.children else ()
+    is_open = is_open and len({frozenset(variable.dims) for variable in observed}) > 1
+    others, unjudged = _others(after, names, relabelled, by_observation, is_open)
     switches = _switches(relabelled.permutations, occupied)
     judged = _judge_all(before, after, names, others, relabelled, occupied, switches)
     of_components = {name: kinds for name, kinds in judged.items() if name not in others}
@@ -606,8 +615,7 @@ def diagnose(
             "and was not relabelled."
         )
         recommendation = "do_not_use"
-    if unjudged:
-        more.append(f"Not judged, for its size: {', '.join(unjudged)}.")
+    more += [f"Not judged, {why}: {', '.join(left)}." for why, left in unjudged.items()]
     components = _whole_components(after, names, relabelled, occupied)
     by = other = None
     if relabelled.by is None and recommendation in ("overlap", *USE):
@@ -788,22 +796,39 @@ def _others(
     judged: Sequence[str],
     relabelled: Relabelled,
     by_observation: Callable[[xr.DataArray], bool],
-) -> tuple[list[str], list[str]]:
-    """Name the variables without components that are judged, and those that are too large."""
-    found, unjudged = [], []
+    is_open: bool,
+) -> tuple[list[str], dict[str, list[str]]]:
+    """Name the variables without components that are judged, and those that are not, by reason.
+
+    What has a value for each observation is passed over without a word, unless it is open which
+    dimensions are those of the observations.
+    """
+    found, unjudged = [], {}
     siblings = {name for names in relabelled.siblings for name in names}
+    size = relabelled.permutations.shape[-1]
     for name, variable in after.data_vars.items():
-        if (
-            name in judged
-            or name in siblings
-            or variable.dtype.kind != "f"
-            or not set(SAMPLE_DIMS) <= set(variable.dims)
-            or set(relabelled.dims) & set(variable.dims)
-            or by_observation(variable)
-        ):
+        if name in (*judged, *relabelled.allocations, *siblings):
             continue
-        n_elements = variable[{"chain": 0, "draw": 0}].size
-        (found if n_elements <= MOST_ELEMENTS else unjudged).append(name)
+        if not set(SAMPLE_DIMS) <= set(variable.dims):
+            continue
+        if variable.dtype.kind not in NUMBERS:
+            why = "for its values are no real numbers"
+        elif by_observation(variable):
+            if not is_open:
+                continue
+            why = "for it seems to have a value for each observation"
+        elif (
+            variable.dtype.kind != "f"
+            and variable.ndim > len(SAMPLE_DIMS)
+            and bool((variable >= 0).all() and (variable <= size).all())
+        ):
+            why = "for its values look like allocations"
+        elif variable[{"chain": 0, "draw": 0}].size > MOST_ELEMENTS:
+            why = "for its size"
+        else:
+            found.append(name)
+            continue
+        unjudged.setdefault(why, []).append(name)
     return found, unjudged
 
 

@@ -95,8 +95,11 @@ def component_variables(
     responsibilities: str | xr.DataArray | None = None,
     allocations: str | Sequence[str] | None = None,
     sure: bool = False,
+    kinds: str = "fiu",
 ) -> list[str]:
-    """Name the numeric variables of the posterior that hold something about whole components.
+    """Name the variables of the posterior that hold something about whole components.
+
+    Those whose dtype is of one of the kinds, numbers by default.
 
     What has a value for each observation as well (a mean, an allocation probability) is left out.
     The dimensions of the observations are those of the responsibilities, the allocations and the
@@ -112,7 +115,7 @@ def component_variables(
         if set(dims) & set(variable.dims)
         and set(SAMPLE_DIMS) <= set(variable.dims)
         and not by_observation(variable)
-        and variable.dtype.kind in "fiu"
+        and variable.dtype.kind in kinds
     ]
 
 
