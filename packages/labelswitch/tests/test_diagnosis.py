@@ -672,6 +672,15 @@ def test_a_feature_in_which_components_are_alike_is_no_group(rng):
     assert labelswitch.diagnose(dt).recommendation == "use_as_sampled"
 
 
+@pytest.mark.parametrize("n_told_apart", [1, 2])
+def test_features_that_say_nothing_do_not_make_groups_of_those_that_do(rng, n_told_apart):
+    """So many of them hide the labels, which each of the others would show by itself."""
+    mu = rng.normal(size=(N_CHAINS, 300, 60, 5))
+    mu[:, :, :n_told_apart] += 5 * np.arange(5)
+    dt = az.from_dict({"posterior": {"mu": mu}}, dims={"mu": ["feature", "component"]})
+    assert labelswitch.diagnose(dt).recommendation == "compare_methods"
+
+
 # Parameters that say the same ---------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from labelswitch.draws import (
     stack_siblings,
 )
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
-from labelswitch.relabelling import Relabelled, _by_group, relabel
+from labelswitch.relabelling import Relabelled, _by_group, _same_draws, relabel
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -467,13 +467,27 @@ def _missing(posterior: xr.Dataset) -> list[str]:
     return found
 
 
+def _do_groups_differ(dt: xr.DataTree, grouped: Relabelled) -> bool:
+    """Return whether groups have permutations of their own, where both are decided."""
+    decided = _decided(dt, grouped)
+    decided = decided.reshape(-1, decided.shape[-1])
+    permutations = grouped.permutations.values.reshape(*decided.shape, -1)
+    first, *rest = np.flatnonzero(decided.mean(axis=0) > 0.5)
+    for group in rest:
+        both = decided[:, first] & decided[:, group]
+        if _same_draws(permutations[both, first], permutations[both, group]) < 1 - UNDECIDED:
+            return True
+    return False
+
+
 def _group_dim(
     components: xr.DataTree, dims: Sequence[str], other: Relabelled | None
 ) -> str | None:
     """Look for a dimension of groups whose labels are independent of each other.
 
     Relabelled group by group, the components are far narrower than these permutations leave them,
-    and than the other ones do that are the same for all groups.
+    and than the other ones do that are the same for all groups; and the groups' permutations are
+    not one and the same.
     """
     variables = components["posterior"].data_vars.values()
     shared = set.intersection(*(set(variable.dims) for variable in variables))
@@ -483,6 +497,7 @@ def _group_dim(
             grouped is not None
             and _is_wider(components, grouped)
             and (other is None or _is_wider(other.dt, grouped))
+            and _do_groups_differ(components, grouped)
         ):
             return by
     return None
