@@ -437,7 +437,8 @@ def test_whole_numbers_are_judged_as_numbers(rng, mu, kind, size):
         if is_bad:
             values[2:] = 1
         groups = {"posterior": {"mu": mu, "values": values.astype(kind)}}
-        diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims), var_names="mu")
+        dt = az.from_dict(groups, dims=dims)
+        diagnosis = labelswitch.diagnose(dt, var_names="mu", allocations=())
         assert diagnosis.recommendation == ("do_not_use" if is_bad else "use_as_sampled")
 
 

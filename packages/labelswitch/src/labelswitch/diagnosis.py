@@ -398,7 +398,7 @@ def _decided(
                 responsibilities=responsibilities,
                 allocations=relabelled.allocations,
                 siblings=relabelled.siblings,
-                var_names=as_tuple(var_names),
+                var_names=as_tuple(var_names, "var_names"),
             )
             moved = apply_permutations(draws.parameters, permutations[:, group])
             norms.append(_correlation_norm(moved))
