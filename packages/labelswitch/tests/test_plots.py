@@ -73,6 +73,18 @@ def test_draws_before_and_after_chain_after_chain():
     ]
 
 
+def test_chains_whose_labels_repeat_are_numbered():
+    """Two runs put together."""
+    run = switched().posterior.to_dataset()
+    dt = xr.DataTree.from_dict({"posterior": xr.concat([run, run], dim="chain")})
+    relabelled = labelswitch.relabel(dt, dim="component", var_names="mu")
+    draws = labelswitch.plot_draws(dt, relabelled=relabelled, var_names="mu", backend="matplotlib")
+    starts = {int(line.get_xdata()[0]) for line in lines(draws, 0, 0)}
+    assert starts == {0, 40, 80, 120}
+    switches = labelswitch.plot_switches(relabelled, backend="matplotlib")
+    assert switches.data["switches"].values[:, -1].tolist() == [0, 1, 0, 1]
+
+
 def test_draws_of_one_variable_and_what_is_refused():
     dt = switched()
     relabelled = labelswitch.relabel(dt, dim="component", var_names="mu")

@@ -38,6 +38,12 @@ def _side_by_side(chains: xr.DataArray, n_draws: int) -> xr.DataArray:
     return xr.DataArray(position, dims=SAMPLE_DIMS, coords={"chain": chains.values})
 
 
+def _by_place(draws: Any) -> Any:
+    """Count the chains where their labels repeat, as those of several runs do."""
+    chains = draws["chain"]
+    return draws if chains.to_index().is_unique else draws.assign_coords(chain=range(chains.size))
+
+
 def _layout(backend: str | None) -> dict[str, str]:
     """Return what keeps titles and labels apart, where the backend has it."""
     from arviz_base import rcParams
@@ -137,7 +143,8 @@ def plot_draws(
             }
         )
 
-    data = xr.concat([alike(before), alike(after)], dim=states)
+    after = _by_place(after)
+    data = xr.concat([alike(_by_place(before)), alike(after)], dim=states)
     pc_kwargs["aes"] = {"color": [dim], "overlay": ["chain"]} | pc_kwargs.get("aes", {})
     pc_kwargs.setdefault("color", list(COLOURS))
     defaults = {"sharex": True, "sharey": "row"} | _layout(backend)
@@ -196,7 +203,7 @@ def plot_switches(
     permutations = relabelled.permutations
     changed = (permutations != permutations.shift(draw=1)).any(relabelled.dims[0])
     changed = changed & (xr.DataArray(np.arange(permutations.sizes["draw"]), dims="draw") > 0)
-    switches = changed.cumsum("draw").assign_coords(chain=permutations["chain"])
+    switches = _by_place(changed.cumsum("draw").assign_coords(chain=permutations["chain"]))
     data = switches.rename("switches").to_dataset()
     pc_kwargs["aes"] = {"color": ["chain"]} | pc_kwargs.get("aes", {})
     pc_kwargs.setdefault("color", list(COLOURS))
