@@ -525,8 +525,9 @@ def relabel(
     ------
     ValueError
         If a relabelled draw would not be the same point of the posterior (with ``model``): a
-        variable that carries labels cannot be permuted, priors differ between the components, a
-        transform or a sum of gaps orders them, or two mixtures share a dimension and no variable.
+        variable that carries labels cannot be permuted, priors or a potential differ between the
+        components, a transform or a sum of gaps orders them, or two mixtures share a dimension and
+        no variable.
         If the model's data are not those in ``observed_data`` or ``constant_data``, or it does not
         compute the deterministic variables that the draws hold.
         If the method is unknown, no variable has ``dim``, the numbers of components or the labels
@@ -540,9 +541,9 @@ def relabel(
     UserWarning
         If a variable that ``model`` does not know looks like allocations (of one observation or
         many, padded with NaN or not) and was not named, or has a further dimension as long as
-        ``dim``. If a variable was dropped that cannot be permuted
-        but follows from permuted ones, such as the sticks behind the weights. If a group has other
-        draws than the posterior, or holds unconstrained values.
+        ``dim``. If a variable was dropped that cannot be permuted but follows from permuted ones,
+        such as the sticks behind the weights. If a group has other draws than the posterior, or
+        holds unconstrained values.
 
     See Also
     --------
