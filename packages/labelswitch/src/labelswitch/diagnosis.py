@@ -21,10 +21,11 @@ from labelswitch.draws import (
     component_variables,
     draw_groups,
     observation_wise,
+    observed_variables,
     stack_siblings,
 )
 from labelswitch.mixture import SAMPLE_DIMS, get_posterior
-from labelswitch.relabelling import Relabelled, _by_group, _same_draws, relabel
+from labelswitch.relabelling import Relabelled, by_group, relabel, share_alike
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -300,7 +301,7 @@ def _occupied(
     everyone = np.ones(relabelled.permutations.shape[-1], bool)
     if relabelled.by is not None:
         return everyone, ""
-    observed = dt["observed_data"].data_vars.values() if "observed_data" in dt.children else ()
+    observed = observed_variables(dt).values()
     sizes = {size for item in observed for size in (item.size, *np.cumprod(item.shape).tolist())}
     # Responsibilities of a part of the observations do not show that a component is empty. What
     # they say of all chains together may be what one of them says alone.
@@ -386,7 +387,7 @@ def _decided(
         n_components = relabelled.permutations.shape[-1]
         trees = [dt]
         if relabelled.by is not None:
-            trees = _by_group(dt, relabelled.by, relabelled)
+            trees = by_group(dt, relabelled.by, relabelled)
             responsibilities = None  # 'pra' is not given those of a group either
         permutations = relabelled.permutations.values.reshape(-1, len(trees), n_components)
         norms = []
@@ -475,7 +476,7 @@ def _do_groups_differ(dt: xr.DataTree, grouped: Relabelled) -> bool:
     first, *rest = np.flatnonzero(decided.mean(axis=0) > 0.5)
     for group in rest:
         both = decided[:, first] & decided[:, group]
-        if _same_draws(permutations[both, first], permutations[both, group]) < 1 - UNDECIDED:
+        if share_alike(permutations[both, first], permutations[both, group]) < 1 - UNDECIDED:
             return True
     return False
 
@@ -608,7 +609,7 @@ def diagnose(
     by_observation = observation_wise(relabelled.dt, relabelled.dims, model, *given)
     # Of several observed variables some may be those of groups. Who names the others need not ask.
     is_open = model is None and given[0] is None and not relabelled.allocations
-    observed = dt["observed_data"].data_vars.values() if "observed_data" in dt.children else ()
+    observed = observed_variables(dt).values()
     is_open = is_open and len({frozenset(variable.dims) for variable in observed}) > 1
     others, unjudged = _others(after, names, relabelled, by_observation, is_open)
     switches = _switches(relabelled.permutations, occupied)

@@ -54,6 +54,11 @@ def draw_coords(dataset: xr.Dataset) -> list[str]:
     return [name for name, item in dataset.coords.items() if set(SAMPLE_DIMS) < set(item.dims)]
 
 
+def observed_variables(dt: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Return the observed variables by name; none without the group ``observed_data``."""
+    return dict(dt["observed_data"].data_vars) if "observed_data" in dt.children else {}
+
+
 def as_tuple(names: str | Iterable[str] | None, argument: str) -> tuple[str, ...]:
     """Return one name or several as a tuple."""
     if names is None:
@@ -140,11 +145,10 @@ def observation_wise(
     observations = [set(array.dims) - {*SAMPLE_DIMS, *dims} for array in arrays]
     if model is not None:
         observations += [set(one) - {*dims} for one in observation_dims(model)]
-    if not any(observations) and "observed_data" in dt.children:
-        observed = dt["observed_data"].data_vars.values()
+    if not any(observations):
         observations = [
             set(variable.dims if sure else variable.dims[:1]) - {*dims}
-            for variable in observed
+            for variable in observed_variables(dt).values()
             if variable.ndim
         ]
     return lambda variable: any(one and one <= set(variable.dims) for one in observations)
@@ -511,11 +515,7 @@ class Draws:
         """Return the observations, (n,) or (n, d)."""
         data = self._data
         if data is None:
-            names = (
-                list(self.dt["observed_data"].data_vars)
-                if "observed_data" in self.dt.children
-                else []
-            )
+            names = list(observed_variables(self.dt))
             if len(names) != 1:
                 raise ValueError(
                     "data: the observations are needed. Pass data=<their name in observed_data or "

@@ -404,7 +404,7 @@ def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None
     return template.copy(data=flat.reshape(template.shape))
 
 
-def _by_group(dt: xr.DataTree, by: str, labels: Labels) -> list[xr.DataTree]:
+def by_group(dt: xr.DataTree, by: str, labels: Labels | Relabelled) -> list[xr.DataTree]:
     """Split the draws into trees of one group each."""
     posterior = get_posterior(dt)
     if not isinstance(by, str) or by not in posterior.dims or by in SAMPLE_DIMS + labels.dims:
@@ -427,17 +427,18 @@ def _by_group(dt: xr.DataTree, by: str, labels: Labels) -> list[xr.DataTree]:
                     "shared by all groups and cannot be permuted group by group. Leave by out, or "
                     f"drop it from {group!r}."
                 )
-    trees = []
-    for index in range(posterior.sizes[by]):
-        groups = {
-            "/" if path == "." else path: node.to_dataset() for path, node in dt.subtree_with_keys
-        }
-        groups = {
-            name: dataset.isel({by: index}) if by in dataset.dims else dataset
-            for name, dataset in groups.items()
-        }
-        trees.append(xr.DataTree.from_dict(groups))
-    return trees
+    groups = {
+        "/" if path == "." else path: node.to_dataset() for path, node in dt.subtree_with_keys
+    }
+    return [
+        xr.DataTree.from_dict(
+            {
+                name: dataset.isel({by: index}) if by in dataset.dims else dataset
+                for name, dataset in groups.items()
+            }
+        )
+        for index in range(posterior.sizes[by])
+    ]
 
 
 def relabel(
@@ -609,7 +610,7 @@ def relabel(
         "progress": progress,
     }
     draws = Draws(dt, responsibilities=responsibilities, pivot=pivot, **shared)
-    trees = [] if by is None else _by_group(dt, by, labels)
+    trees = [] if by is None else by_group(dt, by, labels)
     if permutations is not None:
         unused = {
             "method": method,
@@ -798,7 +799,7 @@ def compare(
 
     k = draws.n_components
     draws_agreement = np.array(
-        [[_same_draws(a.permutations, b.permutations) for b in results] for a in results]
+        [[share_alike(a.permutations, b.permutations) for b in results] for a in results]
     )
     comparison = xr.Dataset(
         {
@@ -841,7 +842,7 @@ def _aligned(reference: np.ndarray, labels: np.ndarray, n_labels: int) -> np.nda
     return linear_sum_assignment(counts, maximize=True)[1][labels]
 
 
-def _same_draws(first: np.ndarray, second: np.ndarray) -> float:
+def share_alike(first: np.ndarray, second: np.ndarray) -> float:
     """Share of draws with the same permutation, up to one relabelling of all draws of second."""
     # Where second[t, g] == first[t], g renames draw t; the most frequent g renames all draws best.
     renamings = np.take_along_axis(np.argsort(second, axis=1), first, axis=1)
