@@ -227,3 +227,15 @@ def without_limits(tree: ast.Module) -> ast.Module:
     What a claim measures does not depend on them, so that what was measured outlives their change.
     """
     return _WithoutLimits().visit(tree)
+
+
+class _WithoutClaims(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        value = node.value
+        is_claim = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "claim"
+        return ast.Pass() if is_claim else node
+
+
+def without_claims(tree: ast.Module) -> ast.Module:
+    """Take all claims out of parsed code: what is computed after them does not depend on them."""
+    return _WithoutClaims().visit(tree)

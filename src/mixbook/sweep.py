@@ -6,10 +6,12 @@ may differ from the stored ones. ``--seeds 20`` runs each chapter under 1 to 20 
 ``MIXBOOK_SEED``, and stores what each claim measured. Finished runs are kept in ``.runs``, so that
 an interrupted command goes on where it stopped, and what the table holds of a seed is not measured
 again, on another machine neither. What a claim measured stands for as long as the code up to its
-cell; where only the sentence or the limits changed, it is judged by the new limits.
+cell, claims of earlier cells apart; where only the sentence or the limits changed, it is judged by
+the new limits.
 """
 
 import argparse
+import ast
 import json
 import math
 import os
@@ -26,7 +28,7 @@ from typing import NamedTuple
 import nbformat
 from scipy import stats
 
-from mixbook.claims import METADATA_KEY, ClaimError, claims_in, stored_claims
+from mixbook.claims import METADATA_KEY, ClaimError, claims_in, stored_claims, without_claims
 from mixbook.compare import ROUNDING, VALUE, VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
@@ -247,14 +249,20 @@ def write_tolerances(chapter: str, count: int) -> int:
 
 
 def code_of_claims(chapter: str) -> dict[str, str]:
-    """Return for each claim of a chapter a digest of the code and data up to its cell."""
+    """Return for each claim of a chapter a digest of the code and data up to its cell.
+
+    The claims of the cells before are no part of it.
+    """
     notebook = nbformat.read(CHAPTERS / f"{chapter}.ipynb", as_version=4)
     found, cells = {}, notebook.cells
     for number, cell in enumerate(cells, 1):
-        names = [record["name"] for record in claims_in(cell.get("outputs", []))]
+        if cell.cell_type != "code":
+            continue
+        names = [record["name"] for record in claims_in(cell.outputs)]
         if names:
             notebook.cells = cells[:number]
             found |= dict.fromkeys(names, digest(notebook, limits=False))
+        cell.source = ast.unparse(without_claims(ast.parse(cell.source)))
     return found
 
 

@@ -295,6 +295,20 @@ def test_what_a_claim_measured_stands_until_the_code_up_to_its_cell_changes(book
     assert sweep.measured("small") == {"a": {}, "b": {}}
 
 
+def test_what_a_claim_measured_outlives_a_change_of_claims_in_earlier_cells(book):
+    def after(*sources):
+        store(book, [*((A, source) for source in sources[:-1]), (B, sources[-1])])
+        return sweep.code_of_claims("small")["b"]
+
+    last = 'claim("two", y, at_most=1, name="b")'
+    loop = "for x in y:\n    claim('one', x, at_most=1, name='a')\n"
+    first = after(loop, last)
+    assert first == after(loop.replace("x,", "x + 1,"), last)
+    assert first != after(loop.replace("for x in y", "for x in z"), last)
+    assert first != after(loop, last.replace("y", "x"))
+    assert first != after(loop + "z = claim(1)", last)
+
+
 def test_a_seed_in_the_table_is_not_run_again_unless_a_claim_was_refused(book, calls):
     store(book, [(A, "x")])
     Run("small", 1, 0).start()
