@@ -8,27 +8,32 @@ import json
 import math
 import re
 
-from mixbook.compare import VARIES, WITHIN, tables
+import nbformat
+
+from mixbook.compare import VARIES, WITHIN, Part, parts
 from mixbook.figures import FINGERPRINT
 from mixbook.models import RECORD as MODELS
+from mixbook.sweep import ROUNDED
 from mixbook.values import RECORD as VALUES
 
 
-def remark(within: dict, shown: str) -> str:
-    """Return the line for the tolerances of a cell below one of its tables, or nothing."""
-    own = {
-        text or str(number)
-        for header, *_ in filter(None, tables(shown))
-        for number, text in enumerate(header, start=1)
-    }
+def remark(within: dict, shown: dict[str, Part]) -> str:
+    """Return the line for the tolerances of one table, whose parts are `shown`, or nothing.
+
+    A whole number that may differ by rounding alone, such as that of a chain, is not worth a word.
+    """
     columns: dict[str, float] = {}
-    for name, limits in within.items():
-        found = re.match(r"table.*, row \d+.*?, column (.+)$", name)
-        if found and found[1] not in own:
-            continue  # of another table of the cell
-        if found and limits == VARIES:
+    for name, part in shown.items():
+        limits = within.get(name)
+        found = re.match(r"table.*, row \d+.*?, column (.+?)( \[\d+\])?$", name)
+        if not found or not limits:
+            continue
+        if limits == VARIES:
             columns[found[1]] = math.inf
-        elif found:
+        elif any(
+            limit > 1.01 * ROUNDED * abs(number) or number != round(number)
+            for limit, number in zip(limits, part.numbers, strict=True)
+        ):
             columns[found[1]] = max(columns.get(found[1], 0.0), *limits)
     if not columns:
         return ""
@@ -48,19 +53,24 @@ def add_remarks(app, docname, source):
     if not path.endswith(".ipynb"):
         return
     notebook = json.loads(source[0])
-    for cell in notebook["cells"]:
+    for cell, stored in zip(notebook["cells"], nbformat.reads(source[0], 4).cells, strict=True):
         if cell["cell_type"] != "code":
             continue
         within = cell["metadata"].get(WITHIN, {})
-        cell["outputs"] = [
-            each for each in cell["outputs"] if not {MODELS, VALUES} & each.get("data", {}).keys()
-        ]
-        for output in cell["outputs"]:
+        outputs = cell["outputs"]
+        cell["outputs"] = []
+        for number, output in enumerate(outputs):
             data = output.get("data", {})
+            if {MODELS, VALUES} & data.keys():
+                continue
+            cell["outputs"].append(output)
             data.pop(FINGERPRINT, None)
             text = "".join(data.get("text/html", ""))
-            if "<table" in text:
-                data["text/html"] = text + remark(within, text)
+            if within and "<table" in text:
+                before = parts(stored.outputs[:number])
+                shown = parts(stored.outputs[: number + 1])
+                own = {name: part for name, part in shown.items() if name not in before}
+                data["text/html"] = text + remark(within, own)
     source[0] = json.dumps(notebook)
 
 
