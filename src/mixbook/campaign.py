@@ -32,7 +32,7 @@ import nbformat
 from mixbook.claims import ClaimError
 from mixbook.compare import WITHIN, differences
 from mixbook.execute import ROOT, bare
-from mixbook.form import careless, repeated, unread
+from mixbook.form import careless, repeated, unread, unseeded
 from mixbook.kernel import Kernel
 from mixbook.mutants import (
     GOAL,
@@ -58,7 +58,8 @@ def form(cells: list[nbformat.NotebookNode], cell: int, source: str) -> str:
     others = [each.source for number, each in enumerate(cells) if number != cell]
     with contextlib.suppress(SyntaxError):  # which running it will notice
         chapter = [source, *others]
-        if found := careless(source) + repeated(chapter) + unread(chapter):
+        found = careless(source) + unseeded(source) + repeated(chapter) + unread(chapter)
+        if found:
             return f"form: cell {cell}: {found[0]}"
     return ""
 

@@ -15,6 +15,10 @@ _EACH = re.compile(r"\b(all|every|each|both|largest|worst)\b")
 _MIDDLES = {"mean", "median", "average"}
 _MIDDLE = re.compile(r"\b(mean|median|averaged?)\b")  # not "means", which are parameters
 _ORDERED = {"max", "min", "ptp", "sort", "sorted", "quantile"}
+_DRAWING = {"sample", "sample_smc", "sample_prior_predictive", "sample_posterior_predictive"}
+_DRAWING |= {"draw", "fit", "ADVI", "FullRankADVI", "SVGD"}
+_DRAWING |= {"KMeans", "GaussianMixture", "BayesianGaussianMixture"}
+_SEEDS = {"random_seed", "random_state", "seed", "means_init"}  # the last is where EM starts
 _SIZES = {"abs", "fabs", "absolute", "square", "norm", "ptp", "std"}  # what is never negative
 
 
@@ -93,6 +97,41 @@ def careless(source: str) -> list[str]:
                 if not read & changed:
                     text = ast.unparse(call.args[1])
                     found.append(f"a claim in a loop measures always the same: {text}")
+    return found
+
+
+def unseeded(source: str) -> list[str]:
+    """Return the calls in the code of a cell that draw random numbers without a seed.
+
+    Another run would show other numbers, within the tolerances or not. Functions of the chapter's
+    own are not looked at, nor is what starts where it is told to (``means_init``).
+
+    Parameters
+    ----------
+    source : str
+        The code of a cell.
+
+    Returns
+    -------
+    list of str
+        The calls.
+
+    Examples
+    --------
+    >>> unseeded("pm.sample(400, chains=1)")
+    ['pm.sample(400, chains=1)']
+    """
+    found = []
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        module, _, name = ast.unparse(call.func).rpartition(".")
+        if name == "default_rng":
+            is_seeded = bool(call.args or call.keywords)
+        elif (name in ("fit", "draw") and module != "pm") or (name == "sample" and not module):
+            continue  # of an estimator, or a function of the chapter
+        else:
+            is_seeded = any(keyword.arg in _SEEDS for keyword in call.keywords)
+        if (name in _DRAWING or name == "default_rng") and not is_seeded:
+            found.append(ast.unparse(call))
     return found
 
 

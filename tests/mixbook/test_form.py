@@ -1,6 +1,6 @@
 import pytest
 
-from mixbook.form import careless, repeated, unread
+from mixbook.form import careless, repeated, unread, unseeded
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,31 @@ def test_what_two_claims_of_a_chapter_measure_is_found():
 )
 def test_names_that_nobody_reads(sources, names):
     assert " ".join(unread(sources)) == names
+
+
+@pytest.mark.parametrize(
+    ("source", "is_found"),
+    [
+        ("pm.sample(400, chains=1)", True),
+        ("pm.sample(400, random_seed=seed(1))", False),
+        ("pm.sample(**sampling)", True),
+        ("nutpie.sample(compiled, draws=400)", True),
+        ("nutpie.sample(compiled, seed=one_seed)", False),
+        ("sample(model, 3)", False),
+        ("advi.sample(500)", True),
+        ("pm.fit(100, method='advi')", True),
+        ("pm.fit(100, random_seed=seed(1))", False),
+        ("GaussianMixture(3).fit(rows)", True),
+        ("GaussianMixture(3, random_state=seed(2)).fit(rows)", False),
+        ("GaussianMixture(2, means_init=means)", False),
+        ("pm.draw(weights, 100)", True),
+        ("axes.draw(renderer)", False),
+        ("default_rng()", True),
+        ("default_rng(seed(4))", False),
+        ("rng(4)", False),
+        ("pm.FullRankADVI()", True),
+        ("with model: sizes = [pm.sample_smc(500, chains=4) for _ in range(2)]", True),
+    ],
+)
+def test_random_numbers_need_a_seed(source, is_found):
+    assert bool(unseeded(source)) == is_found
