@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 from models import CASES, model, rows
 from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key
+from scipy import stats
 
 import mixscale
 from mixscale import distributions, kernels
@@ -213,6 +214,8 @@ def test_prior_predictions_have_a_number_for_each_row(case):
         ({"coefficients": np.ones((2, 2))}, "disagree on the number of covariates: 1 and 2"),
         ({"sigma": np.ones(3)}, "disagree on the number of components: 2 and 3"),
         ({"sigma": np.ones((3, 2))}, "sigma: it has 2 axes"),
+        ({"w": [1.0]}, "disagree on the number of components: 1 and 2"),
+        ({"coefficients": [1.0]}, "disagree on the number of components: 1 and 2"),
     ],
 )
 def test_errors_name_the_argument(arguments, message):
@@ -224,6 +227,38 @@ def test_errors_name_the_argument(arguments, message):
     }
     with pytest.raises(ValueError, match=message):
         mixscale.RegressionMixture.dist(**valid | arguments)
+
+
+@pytest.mark.parametrize("mode", [None, PYTHON], ids=["Numba", "Python"])
+def test_data_that_disagree_are_refused_when_the_model_is_evaluated(mode):
+    """The kernels read as many rows as y has and as many covariates as there are coefficients."""
+    y, x = rows(CASES[0], 400)
+    m = model(CASES[0], y, x, ours=True, data=True, dims=None)
+    start = m.initial_point()
+    graphs = m.logp(), m.dlogp(), m.logp(vars=m["y"], sum=False)[0]
+    functions = [m.compile_fn(graph, mode=mode) for graph in graphs]
+    for other in (x[:300], np.append(x, x), np.empty(0)):
+        m["x"].set_value(other)
+        for function in functions:
+            with pytest.raises(ValueError, match="disagree on the number of rows"):
+                function(start)
+    m["x"].set_value(x[:300])
+    m["y_data"].set_value(y[:300])
+    assert np.isfinite(functions[0](start))
+
+
+@pytest.mark.parametrize("n_covariates", [1, 3])
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_sizes_that_are_known_late_are_compared(n_covariates, n_components):
+    x, w, b = pt.matrix("x"), pt.vector("w"), pt.matrix("b")
+    mixture = mixscale.RegressionMixture.dist(w, x, b, 1.0)
+    total = pytensor.function([w, x, b], pm.logp(mixture, np.ones(5)).sum(), mode=PYTHON)
+    right = np.full(2, 0.5), np.ones((5, 2)), np.ones((2, 2))
+    assert total(*right) == pytest.approx(5 * stats.norm.logpdf(-1))
+    with pytest.raises(ValueError, match="disagree on the number of"):
+        total(right[0], np.ones((5, n_covariates)), right[2])
+    with pytest.raises(ValueError, match="disagree on the number of"):
+        total(np.full(n_components, 1 / n_components), *right[1:])
 
 
 def test_means_by_row_are_referred_to_the_regression():

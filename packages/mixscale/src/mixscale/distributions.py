@@ -46,6 +46,12 @@ _NO_GRADIENT = (
 )
 
 
+_DISAGREE = (
+    "covariates, observed rows, weights, coefficients and sigma disagree on the number of rows, "
+    "covariates or components. With pm.set_data, set covariates and rows in one call."
+)
+
+
 class _MixtureOp(Op):
     """An operation on x (P, N), y (N,), log weights (K,), coefficients (K, P) and sigma (K,)."""
 
@@ -59,6 +65,14 @@ class _MixtureOp(Op):
                 raise ValueError(f"{variable}: it has {variable.ndim} axes; {n_axes} are needed.")
         return inputs
 
+    def arrays_of(self, inputs) -> list[np.ndarray]:
+        """Return the inputs as the kernels, which do not look at sizes, read them."""
+        x, y, log_weights, coefficients, sigma = inputs
+        if not _agree(x, y, log_weights, coefficients, sigma):
+            shapes = ", ".join(str(value.shape) for value in inputs)
+            raise ValueError(f"{_DISAGREE} Here x (P, N), y, w, (K, P) and sigma have {shapes}.")
+        return [np.require(value, requirements="CAW") for value in inputs]
+
 
 class MixtureSums(_MixtureOp):
     """Log-likelihood of all rows, and its derivatives by log weights, coefficients, log sigma."""
@@ -71,7 +85,7 @@ class MixtureSums(_MixtureOp):
 
     def perform(self, node, inputs, outputs):
         """Compute the outputs in Python, where Numba does not."""
-        results = kernels.gradient(*(np.require(value, requirements="CAW") for value in inputs))
+        results = kernels.gradient(*self.arrays_of(inputs))
         for cell, value in zip(outputs, results, strict=True):
             cell[0] = np.asarray(value)
 
@@ -100,8 +114,7 @@ class MixtureLogDensity(_MixtureOp):
 
     def perform(self, node, inputs, outputs):
         """Compute the outputs in Python, where Numba does not."""
-        values = (np.require(value, requirements="CAW") for value in inputs)
-        outputs[0][0] = kernels.log_density(*values)
+        outputs[0][0] = kernels.log_density(*self.arrays_of(inputs))
 
     def infer_shape(self, node, shapes):
         """Return the shapes of the outputs."""
@@ -139,6 +152,16 @@ def _common(by_row: Variable) -> Variable | None:
     return numbers[0] if node.op.scalar_op == second else node.op(*numbers)
 
 
+def _agree(x, y, log_weights, coefficients, sigma):
+    """Tell whether the inputs fit each other; one column of x stands for all rows."""
+    k, p = coefficients.shape
+    fit = x.shape[0] == p and (x.shape[1] == y.size or x.shape[1] == 1)
+    return fit and log_weights.size == k and sigma.size == k
+
+
+_agree_compiled = numba_njit(_agree)
+
+
 @cache
 def _entry(name: str) -> types.ExternalFunction:
     """Compile a kernel and make it known to LLVM under a name.
@@ -162,6 +185,8 @@ def _(op, node=None, **options):
 
     @numba_njit
     def mixture_sums(x, y, log_weights, coefficients, sigma):
+        if not _agree_compiled(x, y, log_weights, coefficients, sigma):
+            raise ValueError(_DISAGREE)
         # What is contiguous is not copied.
         x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
         log_weights, sigma = np.ascontiguousarray(log_weights), np.ascontiguousarray(sigma)
@@ -184,6 +209,8 @@ def _(op, node=None, **options):
 
     @numba_njit
     def mixture_log_density(x, y, log_weights, coefficients, sigma):
+        if not _agree_compiled(x, y, log_weights, coefficients, sigma):
+            raise ValueError(_DISAGREE)
         x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
         log_weights, sigma = np.ascontiguousarray(log_weights), np.ascontiguousarray(sigma)
         coefficients = np.ascontiguousarray(coefficients)
@@ -398,7 +425,8 @@ def _component(w, x: TensorVariable, coefficients, sigma) -> TensorVariable:
         raise ValueError(f"sigma: it has {sigma.ndim} axes; a number or (K,) is needed.")
     coefficients = coefficients[None, :] if coefficients.ndim == 1 else coefficients
     sizes = {
-        "components": {w.type.shape[0], coefficients.type.shape[1], *sigma.type.shape} - {1, None},
+        "components": {w.type.shape[0], coefficients.type.shape[1]} - {None}
+        | set(sigma.type.shape) - {1, None},
         "covariates": {x.type.shape[0], coefficients.type.shape[0]} - {None},
     }
     for name, found in sizes.items():
