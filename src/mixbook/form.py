@@ -6,6 +6,8 @@ import functools
 import re
 from collections import Counter
 
+from mixbook.claims import without_claims
+
 _EXTREMES = {  # the words by which a sentence says that it is about one
     "max": re.compile(r"\b(largest|larger|highest|higher|longest|worst|up to)\b"),
     "min": re.compile(r"\b(smallest|smaller|lowest|lower|shortest|fewest)\b"),
@@ -48,7 +50,11 @@ def careless(source: str) -> list[str]:
     """
     tree = ast.parse(source)
     meanings = _meanings(tree)
-    found = []
+    found = [
+        f"a thing is compared with itself: {ast.unparse(node)}"
+        for node in ast.walk(without_claims(ast.parse(source)))
+        if _is_of_itself(node)
+    ]
     for call in _claims_in(tree):
         limits = {keyword.arg for keyword in call.keywords}
         statement, text = ast.unparse(call.args[0]), ast.unparse(call.args[1])
@@ -234,6 +240,15 @@ def _compared(node: ast.AST) -> list[ast.expr]:
     else:
         parts = []
     return [part for part in parts if not isinstance(part, ast.Constant)]
+
+
+def _is_of_itself(node: ast.AST) -> bool:
+    """Tell whether code outside of claims compares a thing with itself, whatever for."""
+    names = {"subtract", "divide", "isclose", "allclose", "array_equal"}
+    if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] not in names:
+        return False
+    compared = [ast.unparse(part) for part in _compared(node)]
+    return len(set(compared)) < len(compared)
 
 
 def _converted(value: ast.expr) -> ast.expr:

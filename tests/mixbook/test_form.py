@@ -52,6 +52,8 @@ from mixbook.form import careless, repeated, unread, unseeded
         ("b = a[0]\nclaim('same', b / a[0], at_most=1, name='s')", "itself: b / a[0]"),
         ("b = a\nc = a\nclaim('same', abs(c - b).max(), at_most=1, name='s')", "itself: c - b"),
         ("for row in rows:\n    claim(row, table.a, at_least=1, name=row)", "the same: table.a"),
+        ("gaps.append(np.ptp(np.subtract(ours, ours)))", "itself: np.subtract(ours, ours)"),
+        ("gap = max(gap, abs(a.b - a.b).max())", "itself: a.b - a.b"),
     ],
 )
 def test_careless_claims_are_found(source, message):

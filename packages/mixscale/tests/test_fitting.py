@@ -378,8 +378,107 @@ def test_mixtures_are_as_far_apart_as_their_components_that_hold_rows():
 
 
 def test_priors_that_lean_to_a_labelling_are_refused(data):
-    with pytest.raises(mixscale.FitRefusedError, match="labelling with the two exchanged"):
+    with pytest.raises(mixscale.FitRefusedError, match="components 0 and 1 apart, but not surely"):
         mixscale.fit(forum_model(*data, slope=(-0.5, 0.5), sd=2.0), random_seed=1)
+
+
+def three_planes(means, sds, seed=0):
+    """Return rows on three planes of the directions 0, 120 and 240 degrees, and a model of them."""
+    rng = np.random.default_rng(seed)
+    angles = np.deg2rad([0.0, 120.0, 240.0])
+    truth = np.stack([np.cos(angles), np.sin(angles)])
+    x = rng.uniform(-1, 1, (3000, 2))
+    y = (x @ truth)[np.arange(3000), rng.integers(0, 3, 3000)] + 0.05 * rng.normal(size=3000)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(3))
+        b = pm.Normal("b", means, sds, shape=(2, 3))
+        sigma = pm.HalfNormal("sigma", 1)
+        mixscale.RegressionMixture("y", w, x[:9], b, sigma, observed=y[:9])
+    return model, (x, y)
+
+
+def test_a_labelling_that_is_a_cycle_away_is_found():
+    """Priors turned by 60 degrees lie between two labellings; no exchange leads to the other."""
+    turned = np.deg2rad([57.0, 177.0, 297.0])
+    model, rows = three_planes(np.stack([np.cos(turned), np.sin(turned)]), 0.35)
+    for seed in range(2):
+        with pytest.raises(mixscale.FitRefusedError, match="components 0, 1 and 2 apart"):
+            mixscale.fit(model, rows, starts=3, random_seed=seed)
+    sure, _ = three_planes(np.stack([np.cos(turned), np.sin(turned)]), 0.1)
+    posterior = mixscale.fit(sure, rows, starts=3, random_seed=1).posterior
+    expected = np.cos(np.deg2rad([0.0, 120.0, 240.0]))
+    np.testing.assert_allclose(posterior["b"].values[0, :, 0].mean(axis=0), expected, atol=0.02)
+    assert not posterior.attrs["exchangeable"]
+
+
+def test_two_of_three_components_that_are_alike_are_exchangeable():
+    means = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    model, rows = three_planes(means, np.array([1.0, 1.0, 0.1]))
+    assert mixscale.fit(model, rows, starts=3, random_seed=1).posterior.attrs["exchangeable"]
+
+
+def test_one_component_is_not_exchangeable(data):
+    x, _ = data
+    rows = x, 2 * x + np.random.default_rng(0).normal(0, 0.1, x.size)
+    with pm.Model() as model:
+        b = pm.Normal("b", 0, 5, shape=1)
+        sigma = pm.HalfNormal("sigma", 1)
+        mixscale.RegressionMixture("y", [1.0], x[:9], b, sigma, observed=rows[1][:9])
+    posterior = mixscale.fit(model, rows, random_seed=1).posterior
+    # Least squares, but for a prior that is worth a hundredth of a row.
+    assert float(posterior["b"].mean()) == pytest.approx(x @ rows[1] / (x @ x), abs=2e-4)
+    assert not posterior.attrs["exchangeable"]
+
+
+@pytest.mark.parametrize("weights", [[0.6, 0.6], [1.0, 0.0]])
+def test_weights_that_are_none_are_refused(data, weights):
+    x, y = data
+    with pm.Model() as model:
+        b = pm.Normal("b", 0, 2, shape=2)
+        mixscale.RegressionMixture("y", weights, x[:9], b, 0.1, observed=y[:9])
+    with pytest.raises(ValueError, match="weights of the mixture"):
+        mixscale.fit(model, (x, y), random_seed=1)
+
+
+def test_few_draws_are_judged_as_many_are():
+    x, y = lines(20, slopes=(0.5, 1.5), sigma=0.4)
+    for seed in range(3):
+        with pytest.raises(mixscale.FitRefusedError, match="Sample with NUTS"):
+            mixscale.fit(forum_model(x, y), draws=2, random_seed=seed)
+
+
+def test_as_many_draws_come_as_are_asked_for(data):
+    model = forum_model(*data)
+    two, many = (mixscale.fit(model, draws=draws, random_seed=1) for draws in (2, 400))
+    for name in ("slope", "sigma"):
+        np.testing.assert_array_equal(two.posterior[name], many.posterior[name][:, :2])
+    assert two.sample_stats["log_weight"].shape == two.sample_stats["lp"].shape == (1, 2)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_scale_of_a_covariate_does_not_matter(scale):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 3000)
+    y = np.where(rng.random(3000) < 0.5, 1 + 3 * x, -1 - x) + 0.1 * rng.normal(size=3000)
+    found = []
+    for size in (1.0, scale):
+        columns = np.column_stack([np.ones(3000), size * x])
+        with pm.Model() as model:
+            w = pm.Dirichlet("w", np.ones(2))
+            b = pm.Normal("b", 0, np.array([[2.0], [2.0 / size]]), shape=(2, 2))
+            sigma = pm.HalfNormal("sigma", 1)
+            mixscale.RegressionMixture("y", w, columns[:9], b, sigma, observed=y[:9])
+        posterior = mixscale.fit(model, (columns, y), starts=3, random_seed=1).posterior
+        found.append(posterior["b"].values[0, :, 1].mean(axis=0) * size)
+    np.testing.assert_allclose(np.sort(found[1]), np.sort(found[0]), atol=1e-3)
+    np.testing.assert_allclose(np.sort(found[0]), [-1, 3], atol=0.03)
+
+
+@pytest.mark.parametrize("argument", ["draws", "starts", "subsample", "threads"])
+@pytest.mark.parametrize("value", [0, -1, 2.5])
+def test_numbers_that_make_no_sense_are_refused(data, argument, value):
+    with pytest.raises(ValueError, match=f"{argument}: {value}"):
+        mixscale.fit(forum_model(data[0][:9], data[1][:9]), **{argument: value})
 
 
 def test_models_and_rows_that_do_not_fit_are_refused(data):

@@ -117,6 +117,23 @@ def test_a_common_sigma_is_one_for_each_component():
     assert values[1] == mixscale.log_likelihood(y, x, **point | {"sigma": 0.5})
 
 
+def test_the_derivative_by_a_common_sigma_is_the_sum_over_its_components():
+    y, x, point = mixture(100, 3)
+    own = mixscale.gradient(y, x, **point | {"sigma": np.full(3, 0.4)}).log_sigma
+    for common in (0.4, [0.4]):
+        found = mixscale.gradient(y, x, **point | {"sigma": common}).log_sigma
+        assert found.shape == np.shape(common)
+        np.testing.assert_allclose(found, own.sum(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("function", [mixscale.log_density, mixscale.gradient, mixscale.hessian])
+def test_many_points_are_referred_to_the_log_likelihood(function):
+    y, x, point = mixture(10, 2)
+    many = {name: np.stack([array, array]) for name, array in point.items()}
+    with pytest.raises(ValueError, match=r"log_weights: they have shape .* log_likelihood takes"):
+        function(y, x, **many)
+
+
 def test_equal_components_make_no_overflow():
     y = np.zeros(5000)
     for k in (2, 14, 16, 300):
@@ -270,6 +287,9 @@ def test_arrays_as_the_kernels_want_them_are_not_copied():
         ({"coefficients": [1.0, 2.0, 3.0]}, r"coefficients: they have shape \(1, 3\)"),
         ({"coefficients": np.ones((2, 2))}, "coefficients: they have shape"),
         ({"sigma": [1.0, 2.0, 3.0]}, r"sigma: it has shape \(3,\)"),
+        ({"y": np.ma.array([0.0, 9.0], mask=[False, True])}, "y: it is a masked array"),
+        ({"covariates": np.ma.array([1.0, 2.0])}, "covariates: it is a masked array"),
+        ({"log_weights": [], "coefficients": [], "sigma": []}, "number for each component"),
     ],
 )
 def test_errors_name_the_argument(arguments, message):

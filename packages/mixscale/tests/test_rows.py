@@ -1,6 +1,7 @@
 """Passes over rows: sums that do not depend on chunks, and rows that become statistics."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from simulated import mixture
 
@@ -132,6 +133,9 @@ def test_a_memory_map_is_read_where_it_is(tmp_path):
         ((np.ones(3), np.ones(4)), "rows: covariates have 3 rows, and y has 4"),
         (np.ones((3, 1)), r"rows: y has shape \(3, 1\)"),
         (np.ones(0), "at least one row"),
+        (pd.Series([1.0, 2.0], index=[5, 0]), r"y is of type Series; a NumPy array \(.to_numpy"),
+        ((pd.DataFrame({"x": [1.0]}), np.ones(1)), "covariates is of type DataFrame"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), "rows: y: it is a masked array"),
     ],
 )
 def test_rows_that_are_none_are_refused(given, message):

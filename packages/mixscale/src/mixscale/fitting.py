@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import combinations
 from math import log
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -33,8 +34,9 @@ from mixscale.rows import Arrays, Rows, open_rows
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-# The smallest share of the draws that their importance weights may leave as effective.
-LEAST_ESS = 0.9
+# The smallest share of the proposals that their importance weights may leave as effective, and how
+# many there are at least: fewer could not tell.
+LEAST_ESS, LEAST_PROPOSALS = 0.9, 400
 # Log posterior that Newton's next step would gain: the mode is within 0.0002 posterior sds.
 TOLERANCE = 1e-8
 # A labelling or a mode whose log posterior is lower by this much has no mass that matters.
@@ -146,7 +148,8 @@ def _mixture(model: pm.Model):
     if len(found) != 1:
         raise ValueError(
             f"model: it has {len(found)} observed mixscale.RegressionMixture or "
-            "mixscale.NormalMixture; exactly one is needed."
+            "mixscale.NormalMixture; exactly one is needed, without total_size, since all rows are "
+            "read, and without missing values."
         )
     if model.discrete_value_vars:
         names = ", ".join(value.name for value in model.discrete_value_vars)
@@ -166,6 +169,17 @@ def _rows_of(posterior: _Posterior, rows: Any, threads: int | None) -> Rows:
         needed = "y alone" if posterior.plain else f"(covariates, y) with {wanted} covariates"
         raise ValueError(f"rows: the model's mixture needs {needed}.")
     return opened
+
+
+def _check_weights(log_weights: np.ndarray) -> None:
+    """Refuse log weights (..., K) that are not those of a mixture."""
+    weights = np.exp(log_weights)
+    if not (np.allclose(weights.sum(axis=-1), 1, rtol=0, atol=1e-6) and (weights > 0).all()):
+        example = weights.reshape(-1, weights.shape[-1])[0].round(4).tolist()
+        raise ValueError(
+            f"model: the weights of the mixture, such as {example}, are not all positive, or do "
+            "not sum to 1. Take pm.Dirichlet, or divide them by their sum."
+        )
 
 
 # Modes ------------------------------------------------------------------------------------------
@@ -193,9 +207,11 @@ def _newton(
     for _ in range(100):
         if not np.isfinite(hessian).all():
             break
-        size, axes = np.linalg.eigh(-hessian)
+        # Parameters may have sizes that are worlds apart: each in units of its own curvature.
+        unit = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
+        size, axes = np.linalg.eigh(-hessian * np.outer(unit, unit))
         size = np.maximum(np.abs(size), 1e-8 * np.abs(size).max())  # upwards from a saddle, too
-        step = axes @ (axes.T @ gradient / size)
+        step = unit * (axes @ (axes.T @ (unit * gradient) / size))
         gain = 0.5 * gradient @ step
         if gain < TOLERANCE:
             break
@@ -223,7 +239,8 @@ def _em(y: np.ndarray, x: np.ndarray, n_components: int, rng: Generator) -> tupl
         some = rng.choice(n, min(n, n_covariates + 1), replace=False)
         coefficients[k] = np.linalg.lstsq(x[some], y[some])[0]
     weights, sigma = np.full(n_components, 1 / n_components), np.full(n_components, spread)
-    ridge = 1e-9 * np.eye(n_covariates) * (x**2).mean()
+    size = (x**2).mean(axis=0)
+    ridge = np.diag(1e-9 * np.where(size > 0, size, 1.0))
     value = -np.inf
     for _ in range(EM_STEPS):
         residuals = y[:, None] - x @ coefficients.T
@@ -269,24 +286,40 @@ def _project(posterior: _Posterior, target: Arrays, squares: np.ndarray, n_rows:
     return _newton(posterior, derivatives, posterior.start)
 
 
-def _swapped(target: Arrays, pair: tuple[int, int]) -> Arrays:
-    order = np.arange(len(target[0]))
-    order[list(pair)] = order[list(pair)[::-1]]
+def _relabellings(n_components: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the exchanges of two components, and the cycles of three."""
+    exchanges, cycles = [], []
+    for found, size in ((exchanges, 2), (cycles, 3)):
+        for some in combinations(range(n_components), size):
+            for turn in range(1, size):
+                order = np.arange(n_components)
+                order[list(some)] = np.roll(some, turn)
+                found.append(order)
+    return exchanges, cycles
+
+
+def _relabelled(target: Arrays, order: np.ndarray) -> Arrays:
     return tuple(part[order] for part in target)
 
 
 def _best_labels(
     posterior: _Posterior, target: Arrays, squares: np.ndarray, n_rows: int
 ) -> tuple[_Mode, Arrays]:
-    """Give a target the labels that the model likes best, by exchanging two at a time."""
+    """Give a target the labels that the model likes best, by moving two or three at a time."""
     best = _project(posterior, target, squares, n_rows)
+    exchanges, cycles = _relabellings(len(target[0]))
     improved = True
     while improved:
-        improved = False
-        for pair in combinations(range(len(target[0])), 2):
-            other = _project(posterior, _swapped(target, pair), squares, n_rows)
-            if other.value > best.value + 1e-6 * max(1.0, abs(best.value)):
-                best, target, improved = other, _swapped(target, pair), True
+        improved = told_apart = False
+        for orders in (exchanges, cycles):
+            # Where no exchange matters, no cycle does.
+            for order in orders if orders is exchanges or (told_apart and not improved) else ():
+                relabelled = _relabelled(target, order)
+                other = _project(posterior, relabelled, squares, n_rows)
+                tolerance = 1e-6 * max(1.0, abs(best.value))
+                told_apart |= abs(other.value - best.value) > tolerance
+                if other.value > best.value + tolerance:
+                    best, target, improved = other, relabelled, True
     return best, target
 
 
@@ -387,7 +420,7 @@ def _distance(first: Arrays, second: Arrays, sizes: np.ndarray) -> float:
 
 
 def _exchangeable(posterior: _Posterior, mode: _Mode, squares: np.ndarray, n_rows: int) -> bool:
-    """Return whether the other labellings have the same posterior by symmetry, or none.
+    """Return whether another labelling has the same posterior by symmetry.
 
     Raises
     ------
@@ -396,18 +429,25 @@ def _exchangeable(posterior: _Posterior, mode: _Mode, squares: np.ndarray, n_row
     """
     target = _natural(posterior, mode.theta)
     own = _project(posterior, target, squares, n_rows).value
-    exchangeable = True
-    for pair in combinations(range(len(target[0])), 2):
-        gap = own - _project(posterior, _swapped(target, pair), squares, n_rows).value
-        if abs(gap) < 1e-4:
+    exchanges, cycles = _relabellings(len(target[0]))
+    alike = np.arange(len(target[0]))  # components that may be exchanged have one number
+    exchangeable = False
+    for order in exchanges + cycles:
+        moved = np.flatnonzero(order != np.arange(len(order)))
+        if len(set(alike[moved])) == 1:
             continue
-        exchangeable = False
-        if gap < NEGLIGIBLE:
+        gap = own - _project(posterior, _relabelled(target, order), squares, n_rows).value
+        if abs(gap) < 1e-4:
+            exchangeable = True
+            if len(moved) == 2:
+                alike[alike == alike[moved[1]]] = alike[moved[0]]
+        elif gap < NEGLIGIBLE:
+            names = ", ".join(map(str, moved[:-1]))
             raise FitRefusedError(
-                f"model: its priors tell component {pair[0]} from {pair[1]}, but not surely: the "
-                f"labelling with the two exchanged has exp({-gap:.1f}) times the posterior, and "
-                "one Gaussian cannot hold both. Give the components the same prior, or an order "
-                "(transform=ordered)."
+                f"model: its priors tell the components {names} and {moved[-1]} apart, but not "
+                f"surely: the labelling with them exchanged has exp({-gap:.1f}) times the "
+                "posterior, and one Gaussian cannot hold both. Give the components the same prior, "
+                "or an order (transform=ordered)."
             )
     return exchangeable
 
@@ -476,8 +516,8 @@ def fit(
         (exact log posterior minus log density of the Gaussian, of the proposal, up to a constant),
         ``accepted`` and ``lp``. The attributes of ``posterior`` are ``importance_ess``,
         ``acceptance``, ``log_weight_sd``, ``passes`` (how often all rows were read), ``rows``,
-        ``rows_left`` (of which the component was not certain) and ``exchangeable`` (whether the
-        other labellings have the same posterior by symmetry; the draws have one labelling).
+        ``rows_left`` (of which the component was not certain) and ``exchangeable`` (whether
+        another labelling has the same posterior by symmetry; the draws have one labelling).
 
     Raises
     ------
@@ -510,8 +550,15 @@ def fit(
     >>> np.sort(dt.posterior["slope"].mean(("chain", "draw"))).round(2)
     array([-1.,  3.])
     """
+    numbers = {"draws": draws, "starts": starts, "subsample": subsample}
+    if threads is not None:
+        numbers["threads"] = threads
+    for name, number in numbers.items():
+        if not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"{name}: {number!r} is no whole number of 1 or more.")
     rng = np.random.default_rng(random_seed)
     posterior = _posterior_of(model)
+    _check_weights(posterior.point(posterior.start)[0])
     source = _rows_of(posterior, rows, threads)
     n_rows = len(source)
 
@@ -532,9 +579,11 @@ def fit(
         raise FitRefusedError(
             _refusal("no maximum has a Hessian that is negative definite")
         ) from None
-    normal = rng.standard_normal((draws, len(root)))
+    n_proposals = max(draws, LEAST_PROPOSALS)
+    normal = rng.standard_normal((n_proposals, len(root)))
     thetas = mode.theta + normal @ root.T
     prior, points, variables = posterior.many(thetas)
+    _check_weights(points[0])
     centre = tuple(posterior.point(mode.theta))
     distances = points[0] - centre[0], points[1] - centre[1], np.log(points[2] / centre[2])
     half_widths = tuple(np.abs(d).max(axis=0) * (1 + 1e-9) + 1e-300 for d in distances)
@@ -545,9 +594,9 @@ def fit(
     log_weights = lp - mode.value + 0.5 * (normal**2).sum(axis=1)
     weights = np.exp(log_weights - log_weights.max())
     ess = weights.sum() ** 2 / (weights**2).sum()
-    if not ess >= LEAST_ESS * draws:
-        raise FitRefusedError(_refusal(f"{draws} draws from it are worth {ess:.0f}"))
-    index, accepted = _metropolis(log_weights, rng)
+    if not ess >= LEAST_ESS * n_proposals:
+        raise FitRefusedError(_refusal(f"{n_proposals} draws from it are worth {ess:.0f}"))
+    index, accepted = (values[:draws] for values in _metropolis(log_weights, rng))
     attributes = {
         "inference_library": "mixscale",
         "importance_ess": float(ess),
@@ -558,7 +607,7 @@ def fit(
         "rows_left": n_left,
         "exchangeable": exchangeable,
     }
-    stats = {"log_weight": log_weights, "accepted": accepted, "lp": lp[index]}
+    stats = {"log_weight": log_weights[:draws], "accepted": accepted, "lp": lp[index]}
     return _data_tree(model, {name: v[index] for name, v in variables.items()}, stats, attributes)
 
 

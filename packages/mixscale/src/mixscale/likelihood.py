@@ -36,7 +36,17 @@ class Hessian(NamedTuple):
     hessian: np.ndarray
 
 
+def refuse_mask(name: str, values: object) -> None:
+    """Refuse an array with a mask: what lies below it would be counted."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: it is a masked array, and its mask would be lost. Leave these rows out: "
+            "y[~mask], covariates[~mask]."
+        )
+
+
 def _numeric(name: str, values: ArrayLike) -> np.ndarray:
+    refuse_mask(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: an array of real numbers is needed, not of {array.dtype}.")
@@ -75,8 +85,11 @@ def as_parameters(
     log_weights = _numeric("log_weights", log_weights)
     coefficients = _numeric("coefficients", coefficients)
     sigma = _numeric("sigma", sigma)
-    if log_weights.ndim == 0:
-        raise ValueError("log_weights: a number for each component is needed, not a scalar.")
+    if log_weights.ndim == 0 or log_weights.shape[-1] == 0:
+        raise ValueError(
+            "log_weights: a number for each component is needed; they have shape "
+            f"{log_weights.shape}."
+        )
     shape = log_weights.shape
     if coefficients.ndim == log_weights.ndim and n_covariates == 1:
         coefficients = coefficients[..., None, :]
@@ -97,6 +110,19 @@ def as_parameters(
     arrays = (log_weights, np.swapaxes(coefficients, -1, -2), sigma)
     first, second, third = (np.require(array, np.float64, "CAW") for array in arrays)
     return first, second, third
+
+
+def _at_one_point(
+    y: ArrayLike, covariates: ArrayLike | None, log_weights: ArrayLike, *others: ArrayLike
+) -> tuple[np.ndarray, ...]:
+    """Return x, y and parameters (K,), (K, P) and (K,) for the kernels."""
+    if np.ndim(log_weights) > 1:
+        raise ValueError(
+            f"log_weights: they have shape {np.shape(log_weights)}; one point is needed, (K,). "
+            "log_likelihood takes many."
+        )
+    x, y = as_rows(y, covariates)
+    return x, y, *as_parameters(x.shape[0], log_weights, *others)
 
 
 def log_likelihood(
@@ -127,7 +153,7 @@ def log_likelihood(
     -------
     numpy.ndarray
         With the leading shape of ``log_weights``. It is NaN where a number that matters is NaN, and
-        -inf where no component can have made a row.
+        -inf where no component can have made a row, whatever else is NaN.
 
     Raises
     ------
@@ -170,8 +196,7 @@ def log_density(
     >>> mixscale.log_density([0.9, -2.1], [1.0, 2.0], **point).round(3)
     array([0.184, 0.184])
     """
-    x, y = as_rows(y, covariates)
-    return kernels.log_density(x, y, *as_parameters(x.shape[0], log_weights, coefficients, sigma))
+    return kernels.log_density(*_at_one_point(y, covariates, log_weights, coefficients, sigma))
 
 
 def gradient(
@@ -193,9 +218,10 @@ def gradient(
     >>> mixscale.gradient([0.9, -2.1], [1.0, 2.0], **point).coefficients.round(3)
     array([-10., -20.])
     """
-    x, y = as_rows(y, covariates)
-    point = as_parameters(x.shape[0], log_weights, coefficients, sigma)
-    value, by_weight, by_coefficient, by_scale = kernels.gradient(x, y, *point)
+    point = _at_one_point(y, covariates, log_weights, coefficients, sigma)
+    value, by_weight, by_coefficient, by_scale = kernels.gradient(*point)
+    if np.shape(sigma) != by_scale.shape:  # one that is common moves with all of its copies
+        by_scale = by_scale.sum().reshape(np.shape(sigma))
     return Gradient(value, by_weight, by_coefficient.T.reshape(np.shape(coefficients)), by_scale)
 
 
@@ -218,6 +244,6 @@ def hessian(
     >>> mixscale.hessian([0.9, -2.1], [1.0, 2.0], **point).gradient.round(3)
     array([  1., -10.,  -0.,   1., -20.,   0.])
     """
-    x, y = as_rows(y, covariates)
-    point = as_parameters(x.shape[0], log_weights, coefficients, sigma)
-    return Hessian(*kernels.hessian(x, y, *point))
+    return Hessian(
+        *kernels.hessian(*_at_one_point(y, covariates, log_weights, coefficients, sigma))
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixscale import kernels
-from mixscale.likelihood import as_rows
+from mixscale.likelihood import as_rows, refuse_mask
 
 if TYPE_CHECKING:
     import dask.array
@@ -234,13 +234,21 @@ def open_rows(rows: Any, threads: int | None = None) -> Rows:
     if isinstance(rows, tuple | list) and covariates is None:
         raise TypeError("rows: y, or a pair (covariates, y), is needed.")
     for name, array in {"y": y, "covariates": covariates}.items():
-        if array is not None and not (hasattr(array, "shape") and hasattr(array, "dtype")):
+        # What is cut by its labels, as a column of a data frame is, would lose rows.
+        is_array = hasattr(array, "shape") and hasattr(array, "dtype")
+        if array is not None and (not is_array or hasattr(array, "iloc")):
             raise TypeError(
-                f"rows: {name} is of type {type(array).__name__}; a NumPy array, a memory map "
-                "(np.load(path, mmap_mode='r')) or a Dask array is needed."
+                f"rows: {name} is of type {type(array).__name__}; a NumPy array (.to_numpy()), a "
+                "memory map (np.load(path, mmap_mode='r')) or a Dask array is needed."
             )
+        refuse_mask(f"rows: {name}", array)
     if y.ndim != 1 or y.shape[0] == 0:
         raise ValueError(f"rows: y has shape {y.shape}; a vector with at least one row is needed.")
+    if np.isnan([array.shape[0] for array in (y, covariates) if array is not None]).any():
+        raise ValueError(
+            "rows: the sizes of the chunks are unknown. Compute them: y.compute_chunk_sizes() or "
+            "to_dask_array(lengths=True) for a data frame."
+        )
     if covariates is not None and covariates.shape[0] != y.shape[0]:
         raise ValueError(
             f"rows: covariates have {covariates.shape[0]} rows, and y has {y.shape[0]}."
@@ -250,9 +258,4 @@ def open_rows(rows: Any, threads: int | None = None) -> Rows:
         return Rows(y, covariates, threads=threads)
     if covariates is not None and len(lazy) == 1:
         raise TypeError("rows: covariates and y must both be Dask arrays, or neither.")
-    if np.isnan(y.shape[0]):
-        raise ValueError(
-            "rows: the sizes of the chunks of y are unknown. Compute them: y.compute_chunk_sizes() "
-            "or to_dask_array(lengths=True) for a data frame."
-        )
     return DaskRows(y, covariates)
