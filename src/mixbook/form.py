@@ -30,8 +30,9 @@ def careless(source: str) -> list[str]:
     An upper limit must judge the largest of several numbers, and a lower limit the smallest;
     between two limits, the sentence must say which of the two it is. The largest of differences
     needs their absolute values. What is measured must not compare a thing with itself, under
-    another name neither, and must not be content with one of several numbers, conditions or rows.
-    It must not be a constant, and in a loop it must be something that the loop changes.
+    another name neither (nor may other code), and must not be content with one of several numbers,
+    conditions or rows. It must not be a constant, and in a loop it must be something that the loop
+    changes.
 
     Parameters
     ----------
