@@ -13,6 +13,7 @@ _EXTREMES = {  # the words by which a sentence says that it is about one
     "min": re.compile(r"\b(smallest|smaller|lowest|lower|shortest|fewest)\b"),
 }
 _SUPERLATIVE = re.compile(r"\b(largest|highest|longest|worst|smallest|lowest|shortest|fewest)\b")
+_SIZE = re.compile(r"\blarge(st|r) (\w+ )?(deviation|difference|distance|error)\b")
 _EACH = re.compile(r"\b(all|every|each|both|largest|worst)\b")
 _MIDDLES = {"mean", "median", "average"}
 _MIDDLE = re.compile(r"\b(mean|median|averaged?)\b")  # not "means", which are parameters
@@ -75,7 +76,8 @@ def careless(source: str) -> list[str]:
         elif _EACH.search(statement) and any(map(_is_cancelling, ast.walk(meant))):
             found.append(f"what is meant of each is measured of the mean: {text}")
         maximised = _maximised(call.args[1]) if outermost == "max" else []
-        if "at_most" in limits:  # which is a limit for a size
+        # A limit for a size, or a sentence about one.
+        if "at_most" in limits or ("between" in limits and _SIZE.search(statement)):
             maximised = [part for whole in maximised for part in _signed(whole)]
         if any(map(_is_difference, maximised)):
             found.append(f"a largest difference without its absolute value: {text}")

@@ -40,6 +40,10 @@ from mixbook.form import careless, repeated, unread, unseeded
             "claim('largest', ((a - b) / c).max(), at_most=1, name='l')",
             "value: ((a - b) / c).max()",
         ),
+        (
+            "claim('the largest mean deviation', ((a - b) / c).max(), between=(1e-6, 1), name='l')",
+            "value: ((a - b) / c).max()",
+        ),
         ("claim('all', max(counts) > 50, name='all')", "is enough: max(counts) > 50"),
         ("claim('all', errors.min() <= 1, name='all')", "is enough: errors.min() <= 1"),
         ("claim('both', a.any() or b.any(), name='b')", "is enough: a.any() or b.any()"),
