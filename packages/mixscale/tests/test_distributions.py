@@ -13,6 +13,7 @@ import xarray as xr
 from models import CASES, model, rows
 from pytensor.link.numba.dispatch.basic import numba_funcify_default_op_cache_key
 from scipy import stats
+from scipy.special import logsumexp
 
 import mixscale
 from mixscale import distributions, kernels
@@ -68,6 +69,25 @@ def test_the_hessian_is_that_of_pytensor():
     found = mixscale.hessian(y, x, log_weights=np.log(w), coefficients=b, sigma=sigma)
     for left, right in zip(found, exact, strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-8)
+
+
+@pytest.mark.parametrize("mode", [None, PYTHON], ids=["Numba", "Python"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "float32"])
+def test_numbers_of_any_type_are_taken_as_what_they_are(mode, dtype):
+    y, x = np.linspace(-3, 3, 7), np.arange(7)
+    y = y.astype(dtype)
+    sigma = np.array([1, 2], dtype=dtype)
+    with pm.Model() as m:
+        data = pm.Data("x", x.astype(dtype))
+        b = pm.Normal("b", 0, 1, shape=2)
+        mixscale.RegressionMixture("y", [0.3, 0.7], data, b, sigma, observed=y)
+    logp, dlogp = m.compile_fn([m.logp(), m.dlogp()], mode=mode)({"b": [-1.0, 1.0]})
+    terms = np.log([0.3, 0.7]) + stats.norm.logpdf(y[:, None], np.outer(x, [-1, 1]), [1, 2])
+    prior = stats.norm.logpdf([-1, 1]).sum()
+    assert logp == pytest.approx(logsumexp(terms, axis=1).sum() + prior, rel=1e-6)
+    r = np.exp(terms - logsumexp(terms, axis=1, keepdims=True))
+    slopes = (r * (y[:, None] - np.outer(x, [-1, 1])) * x[:, None] / [1, 4]).sum(axis=0)
+    np.testing.assert_allclose(dlogp, slopes - [-1, 1], rtol=1e-5)
 
 
 def test_value_and_gradient_come_from_one_node():

@@ -59,7 +59,7 @@ class _MixtureOp(Op):
 
     def inputs_of(self, arguments) -> list[TensorVariable]:
         """Return the inputs as tensors of float64 with the right number of axes."""
-        inputs = [pt.as_tensor(argument, dtype="float64") for argument in arguments]
+        inputs = [pt.cast(pt.as_tensor(argument), "float64") for argument in arguments]
         for variable, n_axes in zip(inputs, (2, 1, 1, 2, 1), strict=True):
             if variable.ndim != n_axes:
                 raise ValueError(f"{variable}: it has {variable.ndim} axes; {n_axes} are needed.")
