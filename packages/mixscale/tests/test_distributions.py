@@ -249,6 +249,12 @@ def test_errors_name_the_argument(arguments, message):
         mixscale.RegressionMixture.dist(**valid | arguments)
 
 
+def test_a_mask_of_covariates_is_not_dropped():
+    x = np.ma.array(np.ones(3), mask=[False, True, False])
+    with pytest.raises(TypeError, match="covariates: it is a masked array"):
+        mixscale.RegressionMixture.dist([0.5, 0.5], x, [-1.0, 1.0], 1.0)
+
+
 @pytest.mark.parametrize("mode", [None, PYTHON], ids=["Numba", "Python"])
 def test_data_that_disagree_are_refused_when_the_model_is_evaluated(mode):
     """The kernels read as many rows as y has and as many covariates as there are coefficients."""

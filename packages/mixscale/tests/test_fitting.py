@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from itertools import permutations
 
 import numpy as np
 import pymc as pm
@@ -409,6 +410,21 @@ def test_a_labelling_that_is_a_cycle_away_is_found():
     expected = np.cos(np.deg2rad([0.0, 120.0, 240.0]))
     np.testing.assert_allclose(posterior["b"].values[0, :, 0].mean(axis=0), expected, atol=0.02)
     assert not posterior.attrs["exchangeable"]
+
+
+@pytest.mark.parametrize("n_components", [2, 3, 4, 5, 6])
+def test_the_other_labellings_are_all_those_of_few_components(n_components):
+    exchanges, others = fitting._relabellings(n_components)
+    found = {tuple(order.tolist()) for order in exchanges + others}
+    start = np.arange(n_components)
+    expected = {
+        order
+        for order in permutations(range(n_components))
+        if 0 < (np.array(order) != start).sum() <= (3 if n_components > 5 else 5)
+    }
+    assert found == expected
+    assert len(exchanges) + len(others) == len(found)
+    assert all((order != start).sum() == 2 for order in exchanges)
 
 
 def test_two_of_three_components_that_are_alike_are_exchangeable():

@@ -33,6 +33,7 @@ from pytensor.tensor.rewriting.basic import register_canonicalize
 from pytensor.tensor.variable import TensorVariable
 
 from mixscale import kernels
+from mixscale.likelihood import refuse_mask
 
 # PyTensor stores compiled functions under the type of the operation and this number: without it,
 # an edited kernel, or an edited call of one, would go on running in its old version.
@@ -335,6 +336,9 @@ class RegressionMixture(pm.Mixture):
     ------
     ValueError
         If the number of axes of an argument does not fit, or sizes that are known do not agree.
+        Sizes that are known late are compared when the model is evaluated.
+    TypeError
+        If the covariates are a masked array.
 
     Examples
     --------
@@ -362,6 +366,7 @@ class RegressionMixture(pm.Mixture):
             x = pt.as_tensor(covariates)
             x = x.T if x.ndim == 2 else x
         else:
+            refuse_mask("covariates", covariates)
             columns = np.asarray(covariates, dtype="float64")
             x = pt.as_tensor(np.ascontiguousarray(columns.T))
         if x.ndim not in (1, 2):

@@ -8,7 +8,7 @@ rest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, permutations
 from math import log
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,6 +42,8 @@ TOLERANCE = 1e-8
 # A labelling or a mode whose log posterior is lower by this much has no mass that matters.
 NEGLIGIBLE = 10.0
 NOT_FINITE = "rows: the log-likelihood is not finite. Look for NaN or infinity in the rows."
+# With more components than this, a labelling that moves more than three is not looked for.
+ALL_ORDERS = 5
 # Rows that EM sees; it only has to find the basin of a mode.
 EM_ROWS, EM_STEPS = 4_000, 200
 # A component with a smaller weight holds next to no rows, and has no parameters to compare.
@@ -287,15 +289,20 @@ def _project(posterior: _Posterior, target: Arrays, squares: np.ndarray, n_rows:
 
 
 def _relabellings(n_components: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the exchanges of two components, and the cycles of three."""
-    exchanges, cycles = [], []
-    for found, size in ((exchanges, 2), (cycles, 3)):
+    """Return the exchanges of two components, and all other orders of them.
+
+    Of more than five components, the other orders are those that move three.
+    """
+    start = np.arange(n_components)
+    exchanges, others = [], []
+    for size in range(2, n_components + 1 if n_components <= ALL_ORDERS else 4):
         for some in combinations(range(n_components), size):
-            for turn in range(1, size):
-                order = np.arange(n_components)
-                order[list(some)] = np.roll(some, turn)
-                found.append(order)
-    return exchanges, cycles
+            for turned in permutations(some):
+                if all(one != other for one, other in zip(some, turned, strict=True)):
+                    order = start.copy()
+                    order[list(some)] = turned
+                    (exchanges if size == 2 else others).append(order)
+    return exchanges, others
 
 
 def _relabelled(target: Arrays, order: np.ndarray) -> Arrays:
@@ -305,14 +312,14 @@ def _relabelled(target: Arrays, order: np.ndarray) -> Arrays:
 def _best_labels(
     posterior: _Posterior, target: Arrays, squares: np.ndarray, n_rows: int
 ) -> tuple[_Mode, Arrays]:
-    """Give a target the labels that the model likes best, by moving two or three at a time."""
+    """Give a target the labels that the model likes best, by moving some at a time."""
     best = _project(posterior, target, squares, n_rows)
-    exchanges, cycles = _relabellings(len(target[0]))
+    exchanges, others = _relabellings(len(target[0]))
     improved = True
     while improved:
         improved = told_apart = False
-        for orders in (exchanges, cycles):
-            # Where no exchange matters, no cycle does.
+        for orders in (exchanges, others):
+            # Where no exchange matters, no other order does.
             for order in orders if orders is exchanges or (told_apart and not improved) else ():
                 relabelled = _relabelled(target, order)
                 other = _project(posterior, relabelled, squares, n_rows)
@@ -429,10 +436,10 @@ def _exchangeable(posterior: _Posterior, mode: _Mode, squares: np.ndarray, n_row
     """
     target = _natural(posterior, mode.theta)
     own = _project(posterior, target, squares, n_rows).value
-    exchanges, cycles = _relabellings(len(target[0]))
+    exchanges, others = _relabellings(len(target[0]))
     alike = np.arange(len(target[0]))  # components that may be exchanged have one number
     exchangeable = False
-    for order in exchanges + cycles:
+    for order in exchanges + others:
         moved = np.flatnonzero(order != np.arange(len(order)))
         if len(set(alike[moved])) == 1:
             continue
@@ -515,7 +522,8 @@ def fit(
         ``posterior`` holds one chain of draws, ``sample_stats`` for each of them ``log_weight``
         (exact log posterior minus log density of the Gaussian, of the proposal, up to a constant),
         ``accepted`` and ``lp``. The attributes of ``posterior`` are ``importance_ess``,
-        ``acceptance``, ``log_weight_sd``, ``passes`` (how often all rows were read), ``rows``,
+        ``acceptance`` and ``log_weight_sd`` (of all proposals: as many as draws, 400 at least),
+        ``passes`` (how often all rows were read), ``rows``,
         ``rows_left`` (of which the component was not certain) and ``exchangeable`` (whether
         another labelling has the same posterior by symmetry; the draws have one labelling).
 
@@ -523,7 +531,8 @@ def fit(
     ------
     FitRefusedError
         If the posterior is not nearly one Gaussian: few rows, components that overlap or are empty,
-        a second mode. Then ``pm.sample`` is the tool.
+        a second mode, another labelling that the priors do not rule out (of more than five
+        components, one that moves two or three). Then ``pm.sample`` is the tool.
     TypeError, ValueError
         If the model has not exactly one such mixture, or the rows do not fit it.
 

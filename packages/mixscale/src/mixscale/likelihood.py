@@ -152,8 +152,8 @@ def log_likelihood(
     Returns
     -------
     numpy.ndarray
-        With the leading shape of ``log_weights``. It is NaN where a number that matters is NaN, and
-        -inf where no component can have made a row, whatever else is NaN.
+        With the leading shape of ``log_weights``. It is NaN where a number that matters is NaN,
+        -inf where no component can have made a row, and one of the two where both hold.
 
     Raises
     ------
