@@ -160,6 +160,25 @@ def test_weights_and_sigmas_out_of_range_have_density_zero_or_raise():
             function(*bad)
 
 
+def test_a_sigma_that_is_not_positive_has_density_zero_in_a_model():
+    with pm.Model() as m:
+        sigma = pm.Normal("sigma")
+        mixscale.NormalMixture("y", [0.5, 0.5], [-1.0, 1.0], sigma, observed=[0.0, 1.0])
+    function = m.compile_logp(mode=PYTHON)
+    assert np.isfinite(function({"sigma": 1.0}))
+    assert function({"sigma": -1.0}) == function({"sigma": 0.0}) == -np.inf
+
+
+@pytest.mark.parametrize("mu", [0.5, [0.5], [-1.0, 2.0]])
+def test_the_means_may_be_common_and_the_distribution_function_is_that_of_scipy(mu):
+    mixture = mixscale.NormalMixture.dist([0.3, 0.7], mu, [1.0, 3.0], shape=3)
+    y = np.array([-1.0, 0.0, 2.0])
+    for ours, theirs in ((pm.logp, stats.norm.pdf), (pm.logcdf, stats.norm.cdf)):
+        found = ours(mixture, y).eval(mode=PYTHON)
+        expected = np.log(theirs(y[:, None], mu, [1.0, 3.0]) @ [0.3, 0.7])
+        np.testing.assert_allclose(found, expected, rtol=1e-7)  # PyMC's error function
+
+
 # What a model is used for -----------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from pymc.distributions.dist_math import check_parameters
 from pymc.distributions.distribution import SymbolicRandomVariable, _support_point
 from pymc.distributions.mixture import MixtureRV, mixture_logprob
 from pymc.distributions.shape_utils import rv_size_is_none
-from pymc.logprob.abstract import _logprob
+from pymc.logprob.abstract import _logcdf, _logprob
 from pymc.pytensorf import normalize_rng_param
 from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
@@ -276,6 +276,11 @@ def _component_log_density(op, values, rng, size, x, coefficients, sigma, **opti
     return pm.logp(pm.Normal.dist(x.T @ coefficients, sigma), values[0])
 
 
+@_logcdf.register(NormalRegressionRV)
+def _component_log_distribution(op, value, rng, size, x, coefficients, sigma, **options):
+    return pm.logcdf(pm.Normal.dist(x.T @ coefficients, sigma), value)
+
+
 @_support_point.register(NormalRegressionRV)
 def _component_support_point(op, rv, rng, size, x, coefficients, sigma):
     mean = x.T @ coefficients
@@ -306,6 +311,8 @@ def _mixture_log_density(op, values, rng, weights, component, **options):
         sigma > 0,
         msg="0 <= weights <= 1, sum(weights) == 1, sigma > 0",
     )
+    # Where a sigma is not positive, the weights are -inf, and its logarithm is not to undo that.
+    sigma = pt.switch(sigma > 0, sigma, 1.0)
     return mixture_log_density(x, value, log_weights, coefficients.T, sigma)
 
 
@@ -383,8 +390,9 @@ class NormalMixture(pm.Mixture):
     name : str
     w : tensor_like, shape (K,)
         Weights.
-    mu : tensor_like, shape (K,)
-        Means. For means that depend on covariates, see :class:`RegressionMixture`.
+    mu : tensor_like, shape (K,) or ()
+        Means, or one that is common. For means that depend on covariates, see
+        :class:`RegressionMixture`.
     sigma : tensor_like, shape () or (K,), default 1
         A common standard deviation, or one for each component.
     **kwargs
@@ -409,13 +417,15 @@ class NormalMixture(pm.Mixture):
     @classmethod
     def dist(cls, w, mu, sigma=1.0, **kwargs):
         """Return a mixture that belongs to no model; see the class."""
-        mu = pt.as_tensor(mu)
-        if mu.ndim != 1:
+        w, mu = pt.as_tensor(w), pt.as_tensor(mu)
+        if mu.ndim > 1:
             raise ValueError(
                 f"mu: it has {mu.ndim} axes; one mean a component is needed. Where means depend on "
                 "covariates, take mixscale.RegressionMixture(name, w, covariates, coefficients, "
                 "sigma)."
             )
+        if mu.ndim == 0 or mu.type.shape == (1,):
+            mu = pt.broadcast_to(mu, w.shape[:1])
         return super().dist(w, _component(w, pt.ones((1, 1)), mu, sigma), **kwargs)
 
 

@@ -605,7 +605,7 @@ def fit(
     ess = weights.sum() ** 2 / (weights**2).sum()
     if not ess >= LEAST_ESS * n_proposals:
         raise FitRefusedError(_refusal(f"{n_proposals} draws from it are worth {ess:.0f}"))
-    index, accepted = (values[:draws] for values in _metropolis(log_weights, rng))
+    index, accepted = _metropolis(log_weights, rng)
     attributes = {
         "inference_library": "mixscale",
         "importance_ess": float(ess),
@@ -616,7 +616,8 @@ def fit(
         "rows_left": n_left,
         "exchangeable": exchangeable,
     }
-    stats = {"log_weight": log_weights[:draws], "accepted": accepted, "lp": lp[index]}
+    index = index[:draws]
+    stats = {"log_weight": log_weights[:draws], "accepted": accepted[:draws], "lp": lp[index]}
     return _data_tree(model, {name: v[index] for name, v in variables.items()}, stats, attributes)
 
 
