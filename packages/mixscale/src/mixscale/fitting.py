@@ -523,9 +523,9 @@ def fit(
         (exact log posterior minus log density of the Gaussian, of the proposal, up to a constant),
         ``accepted`` and ``lp``. The attributes of ``posterior`` are ``importance_ess``,
         ``acceptance`` and ``log_weight_sd`` (of all proposals: as many as draws, 400 at least),
-        ``passes`` (how often all rows were read), ``rows``,
-        ``rows_left`` (of which the component was not certain) and ``exchangeable`` (whether
-        another labelling has the same posterior by symmetry; the draws have one labelling).
+        ``passes`` (how often all rows were read), ``rows``, ``rows_left`` (of which the component
+        was not certain) and ``exchangeable`` (whether another labelling has the same posterior by
+        symmetry; the draws have one labelling).
 
     Raises
     ------
