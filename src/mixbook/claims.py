@@ -230,10 +230,17 @@ def without_limits(tree: ast.Module) -> ast.Module:
 
 
 class _WithoutClaims(ast.NodeTransformer):
-    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and not isinstance(node, ast.Module):
+            node.body = body or [ast.Pass()]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         value = node.value
         is_claim = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "claim"
-        return ast.Pass() if is_claim else node
+        return None if is_claim else node
 
 
 def without_claims(tree: ast.Module) -> ast.Module:

@@ -304,6 +304,7 @@ def test_what_a_claim_measured_outlives_a_change_of_claims_in_earlier_cells(book
     loop = "for x in y:\n    claim('one', x, at_most=1, name='a')\n"
     first = after(loop, last)
     assert first == after(loop.replace("x,", "x + 1,"), last)
+    assert first == after(loop + "claim('new', x, at_most=1, name='c')", last)
     assert first != after(loop.replace("for x in y", "for x in z"), last)
     assert first != after(loop, last.replace("y", "x"))
     assert first != after(loop + "z = claim(1)", last)
