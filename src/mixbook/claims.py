@@ -207,10 +207,15 @@ def claims_in(outputs: Iterable[dict]) -> list[dict]:
     return [record for record in records if record]
 
 
+def is_claim(node: ast.AST) -> bool:
+    """Tell whether a part of parsed code is a call of `claim`."""
+    return isinstance(node, ast.Call) and getattr(node.func, "id", "") == "claim"
+
+
 class _WithoutLimits(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.Call:
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "claim":
+        if is_claim(node):
             node.args = node.args[1:]
             node.keywords = [each for each in node.keywords if not _is_limit(each)]
         return node
@@ -238,9 +243,7 @@ class _WithoutClaims(ast.NodeTransformer):
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        value = node.value
-        is_claim = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "claim"
-        return None if is_claim else node
+        return None if is_claim(node.value) else node
 
 
 def without_claims(tree: ast.Module) -> ast.Module:

@@ -6,21 +6,21 @@ import functools
 import re
 from collections import Counter
 
-from mixbook.claims import without_claims
+from mixbook.claims import is_claim, without_claims
 
 _EXTREMES = {  # the words by which a sentence says that it is about one
     "max": re.compile(r"\b(largest|larger|highest|higher|longest|worst|up to)\b"),
     "min": re.compile(r"\b(smallest|smaller|lowest|lower|shortest|fewest)\b"),
 }
 _SUPERLATIVE = re.compile(r"\b(largest|highest|longest|worst|smallest|lowest|shortest|fewest)\b")
-_SIZE = re.compile(r"\blarge(st|r) (\w+ )?(deviation|difference|distance|error)\b")
+_LARGEST_SIZE = re.compile(r"\blarge(st|r) (\w+ )?(deviation|difference|distance|error)\b")
 _EACH = re.compile(r"\b(all|every|each|both|largest|worst)\b")
 _MIDDLES = {"mean", "median", "average"}
 _MIDDLE = re.compile(r"\b(mean|median|averaged?)\b")  # not "means", which are parameters
 _ORDERED = {"max", "min", "ptp", "sort", "sorted", "quantile"}
 _DRAWING = {"sample", "sample_smc", "sample_prior_predictive", "sample_posterior_predictive"}
 _DRAWING |= {"draw", "fit", "ADVI", "FullRankADVI", "SVGD"}
-_DRAWING |= {"KMeans", "GaussianMixture", "BayesianGaussianMixture"}
+_DRAWING |= {"default_rng", "KMeans", "GaussianMixture", "BayesianGaussianMixture"}
 _SEEDS = {"random_seed", "random_state", "seed", "means_init"}  # the last is where EM starts
 _SIZES = {"abs", "fabs", "absolute", "square", "norm", "ptp", "std"}  # what is never negative
 
@@ -77,7 +77,7 @@ def careless(source: str) -> list[str]:
             found.append(f"what is meant of each is measured of the mean: {text}")
         maximised = _maximised(call.args[1]) if outermost == "max" else []
         # A limit for a size, or a sentence about one.
-        if "at_most" in limits or ("between" in limits and _SIZE.search(statement)):
+        if "at_most" in limits or ("between" in limits and _LARGEST_SIZE.search(statement)):
             maximised = [part for whole in maximised for part in _signed(whole)]
         if any(map(_is_difference, maximised)):
             found.append(f"a largest difference without its absolute value: {text}")
@@ -133,13 +133,11 @@ def unseeded(source: str) -> list[str]:
     found = []
     for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
         module, _, name = ast.unparse(call.func).rpartition(".")
-        if name == "default_rng":
-            is_seeded = bool(call.args or call.keywords)
-        elif (name in ("fit", "draw") and module != "pm") or (name == "sample" and not module):
+        if (name in ("fit", "draw") and module != "pm") or (name == "sample" and not module):
             continue  # of an estimator, or a function of the chapter
-        else:
-            is_seeded = any(keyword.arg in _SEEDS for keyword in call.keywords)
-        if (name in _DRAWING or name == "default_rng") and not is_seeded:
+        is_seeded = any(keyword.arg in _SEEDS for keyword in call.keywords)
+        is_seeded |= name == "default_rng" and bool(call.args)
+        if name in _DRAWING and not is_seeded:
             found.append(ast.unparse(call))
     return found
 
@@ -228,8 +226,7 @@ def _measured_in(source: str) -> list[str]:
 
 
 def _claims_in(tree: ast.AST) -> list[ast.Call]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "claim"]
+    return [node for node in ast.walk(tree) if is_claim(node)]
 
 
 def _compared(node: ast.AST) -> list[ast.expr]:

@@ -319,8 +319,9 @@ def _best_labels(
     while improved:
         improved = told_apart = False
         for orders in (exchanges, others):
-            # Where no exchange matters, no other order does.
-            for order in orders if orders is exchanges or (told_apart and not improved) else ():
+            if orders is others and (improved or not told_apart):
+                break  # where no exchange matters, no other order does
+            for order in orders:
                 relabelled = _relabelled(target, order)
                 other = _project(posterior, relabelled, squares, n_rows)
                 tolerance = 1e-6 * max(1.0, abs(best.value))
