@@ -12,7 +12,7 @@ from mixbook.claims import stored_claims
 from mixbook.compare import VARIES, WITHIN, parts
 from mixbook.execute import METADATA, is_current
 from mixbook.figures import FINGERPRINT
-from mixbook.form import careless, repeated, unread, unseeded
+from mixbook.form import flaws
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 MARKER = re.compile(r"^# NBVAL_[A-Z_]+$")
@@ -117,11 +117,7 @@ def test_claims_are_written_with_care():
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
         sources = [cell.source for cell in cells if cell.cell_type == "code"]
-        assert [fault for source in sources for fault in careless(source)] == [], path.name
-        drawing = [call for source in sources for call in unseeded(source)]
-        assert drawing == [], f"{path.name}: random numbers without a seed"
-        assert repeated(sources) == [], f"{path.name}: two claims measure the same"
-        assert unread(sources) == [], f"{path.name}: names that nobody reads"
+        assert flaws(sources) == [], path.name
 
 
 def healthy() -> nbformat.NotebookNode:

@@ -32,7 +32,7 @@ import nbformat
 from mixbook.claims import ClaimError
 from mixbook.compare import WITHIN, differences
 from mixbook.execute import ROOT, bare
-from mixbook.form import careless, repeated, unread, unseeded
+from mixbook.form import flaws
 from mixbook.kernel import Kernel
 from mixbook.mutants import (
     GOAL,
@@ -57,9 +57,7 @@ def form(cells: list[nbformat.NotebookNode], cell: int, source: str) -> str:
     """Return what the tests of the stored notebooks say of a cell with `source` in its place."""
     others = [each.source for number, each in enumerate(cells) if number != cell]
     with contextlib.suppress(SyntaxError):  # which running it will notice
-        chapter = [source, *others]
-        found = careless(source) + unseeded(source) + repeated(chapter) + unread(chapter)
-        if found:
+        if found := flaws([source, *others]):
             return f"form: cell {cell}: {found[0]}"
     return ""
 

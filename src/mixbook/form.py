@@ -25,6 +25,28 @@ _SEEDS = {"random_seed", "random_state", "seed", "means_init"}  # the last is wh
 _SIZES = {"abs", "fabs", "absolute", "square", "norm", "ptp", "std"}  # what is never negative
 
 
+def flaws(sources: list[str]) -> list[str]:
+    """Return what is wrong with the code of a chapter, as it is written.
+
+    Parameters
+    ----------
+    sources : list of str
+        The code of the cells of the chapter.
+
+    Returns
+    -------
+    list of str
+        What `careless` says of each cell, and what `unseeded`, `repeated` and `unread` find.
+    """
+    drawing = [call for source in sources for call in unseeded(source)]
+    return [
+        *(flaw for source in sources for flaw in careless(source)),
+        *(f"a random number without a seed: {call}" for call in drawing),
+        *(f"two claims measure the same: {expression}" for expression in repeated(sources)),
+        *(f"nobody reads it: {name}" for name in unread(sources)),
+    ]
+
+
 def careless(source: str) -> list[str]:
     """Return what is wrong with the claims in the code of a cell, as it is written.
 

@@ -51,7 +51,7 @@ def run(source: str, cell: int = 0) -> str:
         ),
         (
             "from mixbook import claim\nclaim('it', value, at_most=9, name='it')",
-            "form: cell 0: value",
+            "form: cell 0: two claims measure the same: value",
         ),
     ],
 )
