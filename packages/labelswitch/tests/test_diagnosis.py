@@ -82,11 +82,12 @@ def test_switching_within_chains_counts_changes(mu):
 def test_single_stray_draws_are_not_called_switching(mu):
     mix = np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1))
     mix[1, 100] = [2, 1, 0]
-    verdict = labelswitch.diagnose(tree(gather(mu, mix))).verdict
-    assert verdict.splitlines()[:2] == [
+    diagnosis = labelswitch.diagnose(tree(gather(mu, mix)))
+    assert diagnosis.verdict.splitlines()[:2] == [
         "No label switching was found.",
         "Single draws that leave the labelling of their chain: 1.",
     ]
+    assert diagnosis.recommendation == "use_relabelled"
 
 
 def test_chains_of_several_runs_are_told_apart_by_their_place(mu):
@@ -422,9 +423,54 @@ def test_a_parameter_without_components_is_judged(rng, mu, w):
     diagnosis = labelswitch.diagnose(tree(gather(mu[..., ::2], mix), share=share))
     assert diagnosis.recommendation == "do_not_use"
     assert "belongs to one component and was not relabelled" in diagnosis.verdict
+
+
+@pytest.mark.parametrize("fault", ["place", "scale"])
+def test_of_many_elements_those_that_differ_most_are_judged(rng, mu, w, fault):
     many = rng.normal(size=(N_CHAINS, N_DRAWS, 1001))
+    assert labelswitch.diagnose(tree(mu, w, many=many)).recommendation == "use_as_sampled"
+    many[2, :, 777] *= 5 if fault == "scale" else 1
+    many[2, :, 777] += 2 if fault == "place" else 0
     diagnosis = labelswitch.diagnose(tree(mu, w, many=many))
-    assert "Not judged, for its size: many." in diagnosis.verdict
+    assert "disagree about many (r-hat 1." in diagnosis.verdict
+    assert diagnosis.recommendation == "do_not_use"
+
+
+def test_a_parameter_without_components_needs_draws_too(rng, mu, w):
+    """Its r-hat may be large by chance, for it has so few effective draws."""
+    tau = autoregressive(rng, 0.995, 1)[..., 0]
+    diagnosis = labelswitch.diagnose(tree(mu, w, tau=tau))
+    assert "The smallest ESS of tau is " in diagnosis.verdict
+    assert diagnosis.findings == ("no_switching", "not_needed", "too_few_draws")
+    assert diagnosis.recommendation == "run_longer"
+
+
+def test_what_follows_the_labels_is_named(rng, mu, w):
+    """Where each chain visits all labellings alike, its r-hat is small all the same."""
+    mix = rng.permuted(np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1)), axis=-1)
+    mu, w = gather(mu, mix), gather(w, mix)
+    tau = rng.normal(size=(N_CHAINS, N_DRAWS))
+    diagnosis = labelswitch.diagnose(tree(mu, w, tau=tau))
+    assert diagnosis.recommendation == "use_relabelled"
+    nameless = {"mu": mu, "tau": tau, "first": mu[..., 0], "pair": w[..., :2]}
+    dt = az.from_dict({"posterior": nameless}, dims={"mu": ["component"]})
+    diagnosis = labelswitch.diagnose(dt)
+    assert "The labels have moved first, pair, and relabelling has not" in diagnosis.verdict
+    assert "follows_labels" in diagnosis.findings
+    assert diagnosis.recommendation == "judge_first"
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.9])
+def test_what_does_not_follow_the_labels_is_not_named(correlation):
+    for seed in range(20):
+        rng = np.random.default_rng([seed, 79])
+        flip = rng.random((4, 1000)) < 0.02
+        flip = np.logical_xor.accumulate(flip, axis=1)[..., np.newaxis]
+        mu = rng.normal([-3.0, 3.0], 0.3, size=(4, 1000, 2))
+        mu = np.where(flip, mu[..., ::-1], mu)
+        taus = autoregressive(rng, correlation, 5, (4, 1000))
+        verdict = labelswitch.diagnose(tree(mu, taus=taus)).verdict
+        assert "The labels have moved" not in verdict
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, bool])
@@ -442,26 +488,66 @@ def test_whole_numbers_are_judged_as_numbers(rng, mu, kind, size):
         assert diagnosis.recommendation == ("do_not_use" if is_bad else "use_as_sampled")
 
 
-def test_what_is_not_judged_is_named(rng, mu, w):
-    z = rng.integers(0, 3, size=(N_CHAINS, N_DRAWS, 20))
-    z[0], c = 1, mu[..., 0] * 1j
-    diagnosis = labelswitch.diagnose(tree(mu, w, z=z, c=c), allocations=())
-    assert diagnosis.recommendation == "use_as_sampled"
+def test_what_is_not_judged_is_named_and_not_used(mu, w):
+    diagnosis = labelswitch.diagnose(tree(mu, w, c=mu[..., 0] * 1j))
     assert "Not judged, for its values are no real numbers: c." in diagnosis.verdict
-    assert "Not judged, for its values look like allocations: z." in diagnosis.verdict
+    assert diagnosis.findings == ("no_switching", "not_needed", "not_judged")
+    assert diagnosis.recommendation == "judge_first"
 
 
-def test_what_may_be_of_groups_or_of_observations_is_named(rng, mu):
+def test_whole_numbers_that_are_no_allocations_are_judged(rng, mu, w):
+    indicators = rng.integers(0, 2, size=(N_CHAINS, N_DRAWS, 6))
+    for recommendation in ("use_as_sampled", "do_not_use"):
+        diagnosis = labelswitch.diagnose(tree(mu, w, indicators=indicators), allocations=())
+        assert diagnosis.recommendation == recommendation
+        indicators[2:] = 1
+
+
+def test_parameters_of_single_observations_are_judged(rng, mu):
+    effects = rng.normal(size=(N_CHAINS, N_DRAWS, 8))
+    dims = {"mu": ["component"], "effects": ["school"], "y": ["school"]}
+    for recommendation in ("use_as_sampled", "do_not_use"):
+        groups = {"posterior": {"mu": mu, "effects": effects}, "observed_data": {"y": np.zeros(8)}}
+        diagnosis = labelswitch.diagnose(az.from_dict(groups, dims=dims))
+        assert diagnosis.recommendation == recommendation
+        effects[3] += 20
+
+
+def test_what_may_be_of_groups_or_of_observations_is_judged(rng, mu):
     """Both the rows and the schools are observed, and nothing says which the mixture is of."""
     by_school = rng.normal(size=(N_CHAINS, N_DRAWS, 3, 5))
-    groups = {"posterior": {"mu": mu, "by_school": by_school}}
     dims = {"mu": ["component"], "by_school": ["component", "school"], "y": ["row"]}
-    sentence = "Not judged, for it seems to have a value for each observation: by_school."
     for observed in ({"y": np.zeros(50)}, {"y": np.zeros(50), "g": np.zeros(5)}):
-        dt = az.from_dict(groups | {"observed_data": observed}, dims=dims | {"g": ["school"]})
-        diagnosis = labelswitch.diagnose(dt, var_names="mu")
-        assert (sentence in diagnosis.verdict) == ("g" in observed)
-        assert ("by_school" in diagnosis.table.index) == ("g" not in observed)
+        for values, recommendation in (
+            (by_school, "use_as_sampled"),
+            (by_school + 5 * (np.arange(N_CHAINS) == 1)[:, None, None, None], "do_not_use"),
+        ):
+            groups = {"posterior": {"mu": mu, "by_school": values}, "observed_data": observed}
+            dt = az.from_dict(groups, dims=dims | {"g": ["school"]})
+            diagnosis = labelswitch.diagnose(dt, var_names="mu")
+            assert diagnosis.recommendation == recommendation
+            assert ("by_school" in diagnosis.table.index) == ("g" not in observed)
+
+
+def test_values_that_belong_together_otherwise_are_another_mode(rng, mu):
+    """The means agree between chains, and so do the scales, but not which of them are one's."""
+    sigma = rng.normal([1.0, 2.0, 3.0], 0.1, size=(N_CHAINS, N_DRAWS, 3))
+    assert labelswitch.diagnose(tree(mu, w=sigma)).recommendation == "use_as_sampled"
+    sigma[2:] = sigma[2:, :, [1, 0, 2]]
+    diagnosis = labelswitch.diagnose(tree(mu, w=sigma))
+    assert "disagree about which values belong to one component" in diagnosis.verdict
+    assert "another_mode" in diagnosis.findings
+    assert diagnosis.recommendation == "do_not_use"
+
+
+def test_the_same_chain_twice_is_one_chain(mu, w):
+    mu[3], w[3] = mu[1], w[1]
+    diagnosis = labelswitch.diagnose(tree(mu, w))
+    assert "Chains 1 and 3 hold the same draws and are one chain" in diagnosis.verdict
+    assert "repeated_chains" in diagnosis.findings
+    assert diagnosis.recommendation == "run_more_chains"
+    mu[3, 0, 0] += 1e-9
+    assert labelswitch.diagnose(tree(mu, w)).recommendation == "use_as_sampled"
 
 
 def test_parameters_of_groups_are_judged(rng):
@@ -543,6 +629,23 @@ def test_a_component_is_empty_only_where_no_chain_fills_it(rng):
         assert diagnosis.recommendation == "do_not_use"
     dt["posterior"]["z"].values[0, :, -3:] = 1
     assert "empty_components" in labelswitch.diagnose(dt, allocations="z").findings
+
+
+@pytest.mark.parametrize(
+    ("share", "chains", "recommendation"),
+    [(0.95, [0, 1, 2, 3], "use_as_sampled"), (0.95, [0], "do_not_use"), (0.4, [0], "do_not_use")],
+)
+def test_a_component_that_holds_one_observation_is_not_empty(rng, share, chains, recommendation):
+    """In most draws of a chain; and where in fewer, the chains must agree about that."""
+    mu = rng.normal([-2.0, 2.0, 9.0], [0.1, 0.1, 0.3], size=(N_CHAINS, N_DRAWS, 3))
+    z = np.tile(np.repeat([0, 1], 20), (N_CHAINS, N_DRAWS, 1))
+    holds = rng.random((N_CHAINS, N_DRAWS)) < share
+    holds[[chain not in chains for chain in range(N_CHAINS)]] = False
+    z[holds, -1] = 2
+    mu[~holds, 2] = rng.normal(0, 5, size=(~holds).sum())
+    diagnosis = labelswitch.diagnose(tree(mu, z=z), allocations="z")
+    assert diagnosis.recommendation == recommendation
+    assert ("empty_components" in diagnosis.findings) == (share < 0.5)
 
 
 def test_a_part_of_the_observations_shows_no_empty_component(rng):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -53,7 +54,8 @@ DOUBT = {
 }
 # A share of undecided draws above this is more than chance, and means overlap.
 UNDECIDED = 0.05
-# A component that holds less than one observation on average, in every chain, counts as empty.
+# A component that holds less than one observation on average, and none in more than half of the
+# draws where allocations tell, counts as empty where that is so in every chain.
 EMPTY = 1.0
 # Two components between which the observations are divided like this, as a share of all that they
 # hold, are one under two names: 0 where each observation is in both alike, 1 where in one only.
@@ -63,8 +65,15 @@ ALIKE = 0.25
 WIDER = 3.0
 # The kinds of the dtypes that are judged.
 NUMBERS = "fiub"
-# A variable without components is judged up to so many elements.
+# Of a variable with more elements those are judged in full whose chains differ most.
 MOST_ELEMENTS = 1_000
+# A variable without components is judged up to so many values: a gigabyte.
+MOST_VALUES = 2**27
+# A quantity of which the permutations explain less than this share does not follow the labels.
+FOLLOWS = 0.05
+
+# The number of components that hold observations, as the verdict calls it.
+OCCUPANCY = "the number of occupied components"
 
 USE = ("use_relabelled", "use_as_sampled")
 
@@ -99,7 +108,8 @@ class Diagnosis:
     findings : tuple of str
         The same for a program: any of "switching_between_chains", "switching_within_chains",
         "no_switching"; "repaired", "not_needed", "not_repaired"; "too_few_draws", "another_mode",
-        "overlap", "empty_components", "per_group_labels", "one_chain", "nan", "not_judged".
+        "overlap", "empty_components", "per_group_labels", "one_chain", "repeated_chains",
+        "follows_labels", "nan", "not_judged".
     recommendation : str
         What to do: "use_relabelled", "use_as_sampled", "run_longer", "run_more_chains",
         "do_not_use", "use_by", "compare_methods", "find_nan" or "judge_first".
@@ -175,6 +185,10 @@ def _largest(values: np.ndarray) -> float:
     return float("nan") if np.isnan(values).all() else float(np.nanmax(values))
 
 
+def _smallest(values: np.ndarray) -> float:
+    return float("nan") if np.isnan(values).all() else float(np.nanmin(values))
+
+
 def r_hat_limit(n_half_chains: int, ess_half_chain: np.ndarray, n_elements: int) -> np.ndarray:
     """Return what r-hat may be by chance.
 
@@ -194,8 +208,12 @@ def _judge(values: xr.DataArray, n_elements: int) -> _Judged:
     from arviz_stats.base import array_stats
 
     ordered = values.transpose(*SAMPLE_DIMS, ...)
-    names = [_element(ordered, index) for index in np.ndindex(*ordered.shape[2:])]
     array = np.asarray(ordered.values, float).reshape(*ordered.shape[:2], -1)
+    judged = np.arange(array.shape[2])
+    if array.shape[2] > MOST_ELEMENTS:
+        judged = _most_apart(array)
+        array = array[:, :, judged]
+    names = [_element(ordered, np.unravel_index(i, ordered.shape[2:])) for i in judged]
     n_chains, n_draws, n = array.shape
     r_hat, limit, ess = np.full((3, n), np.nan)
     varies = np.ptp(array, axis=(0, 1)) > 0
@@ -222,7 +240,25 @@ def _judge(values: xr.DataArray, n_elements: int) -> _Judged:
     return _Judged(r_hat, limit, ess, names)
 
 
-def _element(values: xr.DataArray, index: tuple[int, ...]) -> str:
+def _most_apart(array: np.ndarray) -> np.ndarray:
+    """Return the elements of (chains, draws, elements) whose half-chains differ most.
+
+    By the plain r-hat, half of them of the values, half of their distances from the median.
+    """
+    half = array.shape[1] // 2
+    halves = np.concatenate([array[:, :half], array[:, half:][:, :half]])
+    apart = []
+    for kind in range(2):
+        if kind == 1:
+            halves = abs(halves - np.median(halves, axis=(0, 1)))
+        between, within = halves.mean(axis=1).var(axis=0), halves.var(axis=1).mean(axis=0)
+        standing = np.where(between > 0, np.inf, 0.0)
+        ratio = np.divide(between, within, out=standing, where=within > 0)
+        apart.append(np.argsort(-ratio)[: MOST_ELEMENTS // 2])
+    return np.unique(apart)
+
+
+def _element(values: xr.DataArray, index: Sequence[int]) -> str:
     labels = [
         str(values.indexes[dim][i]) if dim in values.indexes else str(i)
         for dim, i in zip(values.dims[2:], index, strict=True)
@@ -269,28 +305,38 @@ def _total(
 # Who is empty, who has switched -------------------------------------------------------------------
 
 
-def _held(dt: xr.DataTree, relabelled: Relabelled) -> tuple[np.ndarray | None, str]:
+def _allocations(relabelled: Relabelled) -> np.ndarray | None:
+    """Return the relabelled allocations, (chain, draw, observation), or None without any."""
+    found = []
+    for name in relabelled.allocations:
+        dataset = next(d for d in draw_groups(relabelled.dt).values() if name in d)
+        z = np.asarray(dataset[name].transpose(*SAMPLE_DIMS, ...).values)
+        found.append(z.reshape(*z.shape[:2], -1))
+    return np.concatenate(found, axis=-1) if found else None
+
+
+def _holding(z: np.ndarray, size: int) -> np.ndarray:
+    """Return which components hold any observation, (chain, draw, component)."""
+    return np.stack([(z == k).any(axis=2) for k in range(size)], axis=-1)
+
+
+def _held(z: np.ndarray | None, relabelled: Relabelled) -> tuple[np.ndarray | None, str]:
     """Return how much of each observation each relabelled component holds, in each chain.
 
     Shape (chains, observations, components): from the allocations, or the mean responsibilities,
     these over all chains. None where neither is there.
     """
-    size = relabelled.permutations.shape[-1]
-    if relabelled.allocations:
-        held = []
-        for name in relabelled.allocations:
-            dataset = next(d for d in draw_groups(relabelled.dt).values() if name in d)
-            z = np.asarray(dataset[name].transpose(*SAMPLE_DIMS, ...).values)
-            z = z.reshape(*z.shape[:2], -1)
-            held.append(np.stack([(z == k).mean(axis=1) for k in range(size)], axis=-1))
-        return np.concatenate(held, axis=1), "the allocations"
+    if z is not None:
+        size = relabelled.permutations.shape[-1]
+        held = np.stack([(z == k).mean(axis=1) for k in range(size)], axis=-1)
+        return held, "the allocations"
     if relabelled.result is not None and relabelled.result.q is not None:
         return relabelled.result.q[np.newaxis], "the responsibilities"
     return None, ""
 
 
 def _occupied(
-    dt: xr.DataTree, relabelled: Relabelled, held: np.ndarray | None
+    dt: xr.DataTree, relabelled: Relabelled, held: np.ndarray | None, z: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
     """Return which relabelled components hold observations, and how that was found out.
 
@@ -307,7 +353,10 @@ def _occupied(
     # they say of all chains together may be what one of them says alone.
     if held is not None and (relabelled.allocations or not sizes or held.shape[1] in sizes):
         n_together = relabelled.permutations.sizes["chain"] / len(held)
-        return (n_together * held.sum(axis=1) >= EMPTY).any(axis=0), ""
+        is_occupied = n_together * held.sum(axis=1) >= EMPTY
+        if z is not None:  # one observation, in most draws, is less than one on average
+            is_occupied |= _holding(z, everyone.size).mean(axis=1) > 0.5
+        return is_occupied.any(axis=0), ""
     weights = _weights(relabelled.dt["posterior"].to_dataset(), relabelled.dims)
     if weights is None or len(observed) != 1 or not sizes:
         return everyone, ""
@@ -468,6 +517,83 @@ def _missing(posterior: xr.Dataset) -> list[str]:
     return found
 
 
+def _repeated(posterior: xr.Dataset) -> list:
+    """Return the labels of two chains that hold the same draws, if there are two.
+
+    Chains that stand still may be the same all the same.
+    """
+    chains: dict[str, int] = {}
+    for number in range(posterior.sizes["chain"]):
+        summary = hashlib.sha256()
+        varies = False
+        for variable in posterior.data_vars.values():
+            if variable.dtype.kind != "f" or not set(SAMPLE_DIMS) <= set(variable.dims):
+                continue
+            values = variable.isel(chain=number).transpose("draw", ...).values
+            summary.update(np.ascontiguousarray(values).tobytes())
+            varies |= bool((values != values[:1]).any())
+        other = chains.setdefault(summary.hexdigest(), number)
+        if varies and other != number:
+            return posterior["chain"].values[[other, number]].tolist()
+    return []
+
+
+def _following(others: xr.Dataset, permutations: xr.DataArray) -> list[str]:
+    """Name the variables that depend on which labels the components have in a draw.
+
+    The values of such a variable are correlated with the place of a component, though relabelling
+    has not moved them: by more than chance, given the effective number of draws, and by enough to
+    matter.
+    """
+    from arviz_stats.base import array_stats
+
+    n_chains, n_draws, *_, n_components = permutations.shape
+    places = permutations.values.reshape(n_chains * n_draws, -1, 1) == np.arange(n_components)
+    places = places.reshape(n_chains * n_draws, -1).astype(float)
+    places = _standardised(places[:, np.ptp(places, axis=0) > 0])
+    found = []
+    for name, variable in others.items():
+        values = np.asarray(variable.transpose(*SAMPLE_DIMS, ...).values, float)
+        values = _standardised(values.reshape(n_chains * n_draws, -1))
+        correlations = values.T @ places / len(values)
+        if not correlations.any():
+            continue
+        element, place = np.unravel_index(abs(correlations).argmax(), correlations.shape)
+        products = (values[:, element] * places[:, place]).reshape(n_chains, n_draws)
+        ess = array_stats.ess(products, chain_axis=0, draw_axis=1, method="mean")
+        error = products.std() / np.sqrt(max(float(ess), 1.0))
+        limit = stats.norm.isf(FALSE_ALARMS / (2 * correlations.size)) * error
+        if abs(products.mean()) > max(limit, np.sqrt(FOLLOWS)):
+            found.append(name)
+    return found
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """Return columns with mean 0 and sd 1, but for those that do not vary, which are 0."""
+    values = values - values.mean(axis=0)
+    sd = values.std(axis=0)
+    return np.divide(values, sd, out=np.zeros_like(values), where=sd > 0)
+
+
+def _together(components: xr.DataTree, dims: Sequence[str]) -> _Judged:
+    """Judge the sums over the components of the products of two of their parameters.
+
+    They do not depend on labels, but on which values belong to one component.
+    """
+    parameters = []
+    for variable in components["posterior"].data_vars.values():
+        carried = [dim for dim in dims if dim in variable.dims]
+        if len(carried) == 1:
+            values = variable.transpose(*SAMPLE_DIMS, *carried, ...).values.astype(float)
+            parameters.append(values.reshape(*values.shape[:3], -1))
+    values = np.concatenate(parameters, axis=-1)
+    values = _standardised(values.reshape(-1, values.shape[-1])).reshape(values.shape)
+    first, second = np.triu_indices(values.shape[-1], 1)
+    first, second = first[:MOST_ELEMENTS], second[:MOST_ELEMENTS]
+    sums = (values[..., first] * values[..., second]).sum(axis=2)
+    return _judge(xr.DataArray(sums, dims=(*SAMPLE_DIMS, "pair")), len(first))
+
+
 def _do_groups_differ(dt: xr.DataTree, grouped: Relabelled) -> bool:
     """Return whether groups have permutations of their own, where both are decided."""
     decided = _decided(dt, grouped)
@@ -555,7 +681,12 @@ def diagnose(
     A switch is a change of the permutation that relabelling found. Where components overlap,
     single draws may be put right either way, so one per cent of stray draws in a chain is not
     called switching. Components that hold less than one observation on average in every chain (by
-    the allocations, the mean responsibilities, or the weights) are left out of every judgement.
+    the allocations, the mean responsibilities, or the weights), and by the allocations none in most
+    draws, are left out of every judgement.
+
+    Parameters without components are judged too, and so is whether they follow the labels: in draws
+    whose labels have moved, the weight of one component is another one. A variable that is not
+    judged (its values are no numbers, or too many) is named, and nothing is recommended for use.
 
     References
     ----------
@@ -599,8 +730,9 @@ def diagnose(
         )
     relabelled = relabel(dt, method=method, model=model, dim=dim, **inputs)
     after = relabelled.dt["posterior"].to_dataset()
-    held, source = _held(dt, relabelled)
-    occupied, by_weights = _occupied(dt, relabelled, held)
+    z = _allocations(relabelled)
+    held, source = _held(z, relabelled)
+    occupied, by_weights = _occupied(dt, relabelled, held, z)
     source = by_weights or source
     given = (inputs.get("responsibilities"), relabelled.allocations)
     names = component_variables(
@@ -612,13 +744,25 @@ def diagnose(
     observed = observed_variables(dt).values()
     is_open = is_open and len({frozenset(variable.dims) for variable in observed}) > 1
     others, unjudged = _others(after, names, relabelled, by_observation, is_open)
+    if z is not None and relabelled.by is None:
+        n_occupied = _holding(z, occupied.size).sum(axis=-1)
+        after = after.assign({OCCUPANCY: (SAMPLE_DIMS, n_occupied)})
+        others.append(OCCUPANCY)
     switches = _switches(relabelled.permutations, occupied)
     judged = _judge_all(before, after, names, others, relabelled, occupied, switches)
     of_components = {name: kinds for name, kinds in judged.items() if name not in others}
     table = _table(of_components)
 
     findings, sentences = _switching(switches, relabelled)
-    more, recommendation = _repair(of_components, findings, sentences, relabelled)
+    repeated = _repeated(before)
+    if repeated:
+        findings.append("repeated_chains")
+        sentences.append(
+            f"Chains {' and '.join(map(str, repeated))} hold the same draws and are one chain, "
+            "which r-hat and ESS count more than once: give each chain a seed of its own."
+        )
+    moves = switches["labelling"].nunique() > 1 or bool((switches["share"] < 1).any())
+    more, recommendation = _repair(of_components, findings, sentences, relabelled, moves)
     disagree = [name for name in others if judged[name]["relabelled"].is_bad]
     if disagree and recommendation != "run_more_chains":
         findings.append("another_mode")
@@ -626,16 +770,15 @@ def diagnose(
             np.array([_largest(judged[name]["relabelled"].r_hat) for name in disagree])
         )
         more.append(
-            f"The chains disagree about {', '.join(disagree)} (r-hat {worst:.2f}), which has no "
-            "dimension of the components: they have not converged, or it belongs to one component "
-            "and was not relabelled."
+            f"The chains disagree about {', '.join(disagree)} (r-hat {worst:.2f}): they have not "
+            "converged, or it belongs to one component and was not relabelled."
         )
         recommendation = "do_not_use"
     more += [f"Not judged, {why}: {', '.join(left)}." for why, left in unjudged.items()]
     components = _whole_components(after, names, relabelled, occupied)
+    dims = [dim for dim in relabelled.dims if dim in components["posterior"].dims]
     by = other = None
     if relabelled.by is None and recommendation in ("overlap", *USE):
-        dims = [dim for dim in relabelled.dims if dim in components["posterior"].dims]
         may_be_narrower = _may_be_narrower(components, dims)
         if may_be_narrower or recommendation == "overlap":
             other = _by_pra(components, dims)
@@ -648,6 +791,14 @@ def diagnose(
             "all groups does not repair labels that are independent by group."
         )
         recommendation = "use_by"
+    elif recommendation == "overlap" and (together := _together(components, dims)).is_bad:
+        findings.append("another_mode")
+        sentences.append(
+            "The chains disagree about which values belong to one component, which does not "
+            f"depend on labels (r-hat {_largest(together.r_hat):.2f}). They have not converged, "
+            "and no relabelling repairs that."
+        )
+        recommendation = "do_not_use"
     elif recommendation == "overlap":
         n_elements = sum(item["relabelled"].r_hat.size for item in judged.values())
         other_method = other is not None and not any(
@@ -678,9 +829,34 @@ def diagnose(
         n_empty = int((~occupied).sum())
         sentences.append(
             f"By {source}, {n_empty} of {occupied.size} components hold"
-            f"{'s' if n_empty == 1 else ''} no observation: their values are draws from the prior, "
-            "their labels mean nothing, and they are left out above."
+            f"{'s' if n_empty == 1 else ''} less than one observation on average: their values are "
+            "draws from the prior, their labels mean nothing, and they are left out above."
         )
+    if recommendation in USE:
+        rest = {name: judged[name]["relabelled"] for name in others if name != OCCUPANCY}
+        following = _following(after[list(rest)], relabelled.permutations) if moves else []
+        limit = ESS_LIMIT_PER_CHAIN * after.sizes["chain"]
+        slow = {name: _smallest(item.ess) for name, item in rest.items()}
+        slow = {name: ess for name, ess in slow.items() if ess < ESS_MARGIN * limit}
+        if following:
+            findings.append("follows_labels")
+            sentences.append(
+                f"The labels have moved {', '.join(following)}, and relabelling has not: name the "
+                "dimension of the components, or compute anew from the relabelled draws."
+            )
+            recommendation = "judge_first"
+        elif unjudged:
+            findings.append("not_judged")
+            recommendation = "judge_first"
+        elif slow:
+            findings.append("too_few_draws")
+            sentences.append(
+                f"The smallest ESS of {', '.join(slow)} is {min(slow.values()):.0f}, where {limit} "
+                "are wanted: r-hat itself is unreliable."
+            )
+            recommendation = "run_longer"
+        elif repeated:
+            recommendation = "run_more_chains"
     if not relabelled.converged:
         sentences.append("The relabelling has not converged: raise max_sweeps.")
         if recommendation == "use_relabelled":
@@ -798,12 +974,7 @@ def _judge_all(
             for kind, array in values.items()
         }
     for name in others:
-        judged[name] = {
-            "labelled": _judge(before[name], n_elements),
-            "relabelled": _judge(after[name], n_elements),
-            "sorted": None,
-            "total": None,
-        }
+        judged[name] = {"relabelled": _judge(after[name], n_elements)}
     return judged
 
 
@@ -814,14 +985,13 @@ def _others(
     by_observation: Callable[[xr.DataArray], bool],
     is_open: bool,
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """Name the variables without components that are judged, and those that are not, by reason.
+    """Name the further variables that are judged, and those that are not, by reason.
 
-    What has a value for each observation is passed over without a word, unless it is open which
-    dimensions are those of the observations.
+    What has a value for each observation and component is passed over without a word, unless it is
+    open which dimensions are those of the observations.
     """
     found, unjudged = [], {}
     siblings = {name for names in relabelled.siblings for name in names}
-    size = relabelled.permutations.shape[-1]
     for name, variable in after.data_vars.items():
         if name in (*judged, *relabelled.allocations, *siblings):
             continue
@@ -829,17 +999,9 @@ def _others(
             continue
         if variable.dtype.kind not in NUMBERS:
             why = "for its values are no real numbers"
-        elif by_observation(variable):
-            if not is_open:
-                continue
-            why = "for it seems to have a value for each observation"
-        elif (
-            variable.dtype.kind != "f"
-            and variable.ndim > len(SAMPLE_DIMS)
-            and bool((variable >= 0).all() and (variable <= size).all())
-        ):
-            why = "for its values look like allocations"
-        elif variable[{"chain": 0, "draw": 0}].size > MOST_ELEMENTS:
+        elif set(relabelled.dims) & set(variable.dims) and by_observation(variable) and not is_open:
+            continue
+        elif variable.size > MOST_VALUES:
             why = "for its size"
         else:
             found.append(name)
@@ -901,8 +1063,13 @@ def _repair(
     findings: list[str],
     sentences: list[str],
     relabelled: Relabelled,
+    moves: bool,
 ) -> tuple[list[str], str]:
-    """Say what relabelling repaired; return what remains to be said, and what to do."""
+    """Say what relabelling repaired; return what remains to be said, and what to do.
+
+    Draws that relabelling moves are wrong as sampled, though they may be too few to be called a
+    switch.
+    """
 
     def worst(kind: str) -> float:
         items = [kinds[kind] for kinds in judged.values() if kinds[kind] is not None]
@@ -994,10 +1161,8 @@ def _repair(
             f"{n_chains} chains: r-hat itself is unreliable."
         )
         return remain, "run_longer"
-    return remain, "use_relabelled" if switched or is_repaired else "use_as_sampled"
+    return remain, "use_relabelled" if moves or is_repaired else "use_as_sampled"
 
 
 def _smallest_ess(judged: dict[str, dict[str, _Judged | None]]) -> float:
-    values = [item["relabelled"].ess for item in judged.values()]
-    values = [value for value in values if not np.isnan(value).all()]
-    return min((float(np.nanmin(value)) for value in values), default=float("nan"))
+    return _smallest(np.array([_smallest(item["relabelled"].ess) for item in judged.values()]))
