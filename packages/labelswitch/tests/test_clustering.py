@@ -24,6 +24,15 @@ def noisy(seed, n=40, n_draws=60, n_chains=2, noise=0.15, size=3):
     return np.take_along_axis(names, z, axis=-1), truth
 
 
+def in_doubt(seed, n=60, n_draws=100):
+    """Draw pairs that stay together, each in doubt: one cluster a pair is best for Binder's loss.
+
+    Two pairs share one of three labels in a third of the draws.
+    """
+    z = np.random.default_rng(seed).integers(3, size=(1, n_draws, n // 2))
+    return np.repeat(z, 2, axis=2)
+
+
 def partitions(n):
     """Return every partition of n things, as restricted growth strings."""
 
@@ -105,6 +114,21 @@ def test_similarity_of_responsibilities_is_the_expectation_over_allocations():
     np.testing.assert_allclose(found, sampled, atol=0.02)
 
 
+@pytest.mark.parametrize("chunks", [None, 3])
+def test_rounded_responsibilities_are_divided_by_their_sum(chunks):
+    """Nobody is in the second component, so that what is missing from one is not its share."""
+    if chunks:
+        optional("dask.array")
+    p = np.tile([0.99991, 0.0], (1, 1000, 50, 1))
+    dt = az.from_dict({"posterior": {"p": p}}, dims={"p": ["obs", "component"]})
+    found = labelswitch.similarity(dt, responsibilities="p", chunks=chunks)
+    np.testing.assert_allclose(found.values, 1, rtol=1e-6)
+    if not chunks:
+        np.testing.assert_array_equal(labelswitch.n_occupied(dt, responsibilities="p"), [[0, 1]])
+        found = labelswitch.partition(dt, responsibilities="p", n_runs=1)
+        assert found.expected_loss == pytest.approx(0, abs=1e-9)
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("seed", range(6))
 def test_the_partition_is_the_best_of_all(loss, seed):
@@ -137,6 +161,51 @@ def test_the_partition_is_no_worse_than_any_draw_or_cut(loss):
         for one in [*flat, *_cuts(flat)]:
             value = kernels.expected_loss(flat, one, loss == "vi")
             assert found.expected_loss <= value + 1e-12
+
+
+def test_the_best_of_all_cuts_for_the_loss_of_binder_is_offered():
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    from labelswitch.clustering import _cuts
+
+    for z in [in_doubt(0), in_doubt(1, n_draws=20), noisy(2, noise=0.6)[0]]:
+        flat = kernels.compact(z.reshape(-1, z.shape[-1]).astype(np.int32))
+        n = flat.shape[1]
+        apart = (flat[:, :, None] != flat[:, None]).mean(axis=0)
+        dendrogram = linkage(squareform(apart), "average")
+        every = [fcluster(dendrogram, count, "maxclust") for count in range(1, n + 1)]
+        pairs = np.triu_indices(n, 1)
+        lowest = min(np.where(one[:, None] == one, apart, 1 - apart)[pairs].mean() for one in every)
+        offered = [kernels.expected_loss(flat, one, False) for one in _cuts(flat)]
+        assert min(offered) == pytest.approx(lowest, rel=1e-6)
+
+
+def test_many_clusters_take_one_search_each(monkeypatch):
+    """A limit on the clusters that rose by one at a time took 163 searches."""
+    searches = []
+
+    def counted(*arguments):
+        searches.append(arguments)
+        return search(*arguments)
+
+    search = kernels.search_partition
+    monkeypatch.setattr(kernels, "search_partition", counted)
+    z = in_doubt(0)
+    found = labelswitch.partition(tree(z), loss="binder", allocations="z", n_runs=4)
+    np.testing.assert_array_equal(found.labels, np.arange(60) // 2)
+    assert len(searches) <= 1 + 4 + 30
+
+
+def test_a_label_far_from_the_others_changes_nothing():
+    z, _ = noisy(5, n_draws=20)
+    far = np.where(z == 3, 2**31 - 2, z)
+    for function in (labelswitch.similarity, labelswitch.n_occupied):
+        one, two = (function(tree(item), allocations="z") for item in (z, far))
+        np.testing.assert_array_equal(one, two)
+    one, two = (labelswitch.partition(tree(item), allocations="z") for item in (z, far))
+    np.testing.assert_array_equal(one.labels, two.labels)
+    assert one.expected_loss == two.expected_loss
 
 
 def test_the_partition_finds_the_truth_and_numbers_it_from_the_front():
@@ -221,19 +290,31 @@ def test_occupancy_from_responsibilities_samples_allocations():
                 ValueError,
                 "responsibilities: along 'component' they are no probabilities that sum to one",
             )
-            for name in ("twice", "missing", "turned")
+            for name in ("twice", "missing", "turned", "rounded")
+            for call in (labelswitch.similarity, labelswitch.partition, labelswitch.n_occupied)
+        ),
+        *(
+            (
+                lambda dt, kind=kind, call=call: call(dt, **{kind: f"{kind}_of_none"}),
+                ValueError,
+                f"{kind}: they are empty, with sizes .* At least one observation is needed",
+            )
+            for kind in ("allocations", "responsibilities")
             for call in (labelswitch.similarity, labelswitch.partition, labelswitch.n_occupied)
         ),
     ],
 )
 def test_bad_input_is_named(call, kind, message):
-    z, _ = noisy(4)
+    z, _ = noisy(4, n=4)  # as many observations as labels, so that no array is padded with NaN
     p = np.eye(4)[z]
     missing = p.copy()
     missing[1, 3, 2] = np.nan
     arrays = {"twice": 2 * p, "missing": missing, "turned": p.swapaxes(2, 3)}
+    arrays |= {"rounded": 0.9992 * p, "responsibilities_of_none": p[:, :, :0]}
     far = np.where(z == 3, 2**32, z.astype(np.int64))
     own = dict.fromkeys(arrays, ("row", "component"))
+    own |= {"responsibilities_of_none": ("nobody", "component"), "allocations_of_none": ["nobody"]}
+    arrays["allocations_of_none"] = z[:, :, :0]
     posterior = {"z": z, "x": z * 1.0, "far": far, **arrays}
     dt = az.from_dict({"posterior": posterior}, dims={"z": ["obs"], "far": ["obs"], **own})
     with pytest.raises(kind, match=message):

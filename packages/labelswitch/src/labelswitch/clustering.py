@@ -77,6 +77,7 @@ def _source(
                 f"allocations: {values.name!r} holds {values.dtype}, not integer labels. Convert "
                 f"it first with .astype(int)."
             )
+        _check_not_empty(values, "allocations")
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > np.iinfo(np.int32).max - 1:
             raise ValueError(
@@ -97,17 +98,32 @@ def _source(
     component = "component" if "component" in own else own[-1]
     if p.sizes["chain"] != posterior.sizes["chain"] or p.sizes["draw"] != posterior.sizes["draw"]:
         raise ValueError("responsibilities: their chains or draws differ from the posterior's.")
+    _check_not_empty(p, "responsibilities")
     return p.transpose(*SAMPLE_DIMS, ..., component), False
 
 
-def _check_p(p: np.ndarray, component: str) -> None:
-    """Refuse responsibilities (observations, components) that are no distributions."""
-    if not (p >= 0).all() or not np.allclose(p.sum(axis=-1), 1, atol=1e-3):
+def _check_not_empty(values: xr.DataArray, argument: str) -> None:
+    if values.size == 0:
+        raise ValueError(
+            f"{argument}: they are empty, with sizes {dict(values.sizes)}. At least one "
+            "observation is needed; look at the selection that has left none."
+        )
+
+
+def _normalised(p: np.ndarray, component: str) -> np.ndarray:
+    """Return responsibilities (observations, components) divided by their sums.
+
+    Refuse those that are no distributions. What rounding has taken would otherwise count as a share
+    of the last component.
+    """
+    total = p.sum(axis=-1, keepdims=True)
+    if not (p >= 0).all() or not (abs(total - 1) <= validation.SUM_TOLERANCE).all():
         raise ValueError(
             f"responsibilities: along {component!r} they are no probabilities that sum to one. The "
             "dimension of the components must be called 'component' or be the last one; NaN and "
-            "counts are refused."
+            "counts are refused. Divide rounded ones by their sums."
         )
+    return p / total
 
 
 def _one_observation_dim(values: xr.DataArray, n_last: int) -> str:
@@ -123,15 +139,17 @@ def _sampled(values: xr.DataArray, is_allocation: bool, seed) -> np.ndarray:
     """Return allocations (draws, observations): the sampled ones, or a draw from each p."""
     if is_allocation:
         z = np.asarray(values.values)
-        return np.ascontiguousarray(z.reshape(z.shape[0] * z.shape[1], -1), np.int32)
+        z = z.reshape(z.shape[0] * z.shape[1], -1)
+        if z.max() >= z.size:  # so that no table of the labels is larger than the draws
+            z = np.unique(z, return_inverse=True)[1].reshape(z.shape)
+        return np.ascontiguousarray(z, np.int32)
     rng = validation.check_seed(seed)
     n_chains, n_draws, n, _ = values.shape
     z = np.empty((n_chains * n_draws, n), np.int32)
     for chain in range(n_chains):
         for draw in range(n_draws):
             level = rng.random((n, 1))
-            p = np.asarray(values[chain, draw])
-            _check_p(p, values.dims[-1])
+            p = _normalised(np.asarray(values[chain, draw], np.float64), values.dims[-1])
             cumulative = p.cumsum(axis=1)[:, :-1]
             z[chain * n_draws + draw] = (cumulative < level).sum(axis=1)
     return z
@@ -151,8 +169,10 @@ def _share_of_pairs(rows, columns, component: str | None) -> np.ndarray:
             kernels.add_pairs(np.ascontiguousarray(left), np.ascontiguousarray(right), total)
             continue
         for draw in range(n_draws):
-            left, right = (np.asarray(part[chain, draw], np.float32) for part in (rows, columns))
-            _check_p(right, component)
+            left, right = (
+                _normalised(np.asarray(part[chain, draw], np.float32), component)
+                for part in (rows, columns)
+            )
             # A block of rows at a time, so that no second matrix is held.
             for start in range(0, len(left), 256):
                 total[start : start + 256] += left[start : start + 256] @ right.T
@@ -208,8 +228,9 @@ def similarity(
     model : pymc.Model, optional
         A model with one mixture, from which the responsibilities are computed.
     responsibilities : str or xarray.DataArray, optional
-        P(z | y) at each draw; components on the dimension "component", or the last one. Dask
-        arrays are read draw by draw.
+        P(z | y) at each draw; components on the dimension "component", or the last one. They are
+        divided by their sums, which rounding may take from one by 1e-4. Dask arrays are read draw
+        by draw.
     allocations : str, optional
         An integer variable of sampled labels. Exactly one of the three is needed.
     chunks : int, optional
@@ -226,8 +247,9 @@ def similarity(
     Raises
     ------
     ValueError, TypeError
-        If none or several of the three are given, they lack a dimension, responsibilities do not
-        sum to one, labels are negative, or chunks is no positive whole number.
+        If none or several of the three are given, they lack a dimension or observations,
+        responsibilities do not sum to one, labels are negative, or chunks is no positive whole
+        number.
     ImportError
         If chunks is given and Dask is not installed.
 
@@ -312,8 +334,9 @@ def partition(
     the expected loss; then clusters are dissolved and their observations placed anew (Dahl, Johnson
     and Mueller 2022). The expectation is that over the draws, not
     the lower bound of Wade and Ghahramani (2018). Such sweeps also start from the best sampled
-    clustering and from the cuts of the average-linkage dendrogram of the similarities, so that the
-    result is never worse than any draw and any cut.
+    clustering or cut of the average-linkage dendrogram of the similarities, so that the result is
+    never worse than any draw or any of these cuts: those into up to twice as many clusters as a
+    draw has, into single observations, and the best of all for Binder's loss.
 
     References
     ----------
@@ -347,18 +370,22 @@ def partition(
     candidates = [*_cuts(z), *np.unique(z, axis=0)]
     losses = [kernels.expected_loss(z, one, is_vi) for one in candidates]
     best, lowest = candidates[int(np.argmin(losses))], min(losses)
+
+    def search(start):
+        most = max(2 * (int(max(z.max(), best.max())) + 1), 16)  # room for more than the best has
+        labels = kernels.search_partition(z, start, rng.permutation(n), most, is_vi)
+        return labels, kernels.expected_loss(z, labels, is_vi)
+
     for start in [best] + [np.full(n, -1, np.int32)] * n_runs:
-        labels = kernels.search_partition(z, start, rng.permutation(n), is_vi)
-        expected = kernels.expected_loss(z, labels, is_vi)
+        labels, expected = search(start)
         if expected < lowest:
             best, lowest = labels, expected
     improved = True
     while improved:  # dissolve one cluster after the other, and place its observations anew
         improved = False
-        for cluster in np.unique(best):
-            start = np.where(best == cluster, -1, best).astype(np.int32)
-            labels = kernels.search_partition(z, start, rng.permutation(n), is_vi)
-            expected = kernels.expected_loss(z, labels, is_vi)
+        # An observation that is alone has been placed anew by the search that left it there.
+        for cluster in np.flatnonzero(np.bincount(best) > 1):
+            labels, expected = search(np.where(best == cluster, -1, best).astype(np.int32))
             if expected < lowest - 1e-12:
                 best, lowest, improved = labels, expected, True
                 break
@@ -372,7 +399,11 @@ def partition(
 
 
 def _cuts(z: np.ndarray) -> list[np.ndarray]:
-    """Cut the average-linkage dendrogram of the similarities into 1, 2, ... clusters."""
+    """Cut the average-linkage dendrogram of the similarities into few clusters, or many.
+
+    To join two clusters changes Binder's loss by their mean distance less 1/2, for each pair of
+    observations, so that the cut at 1/2 is the best of all for it, however many clusters it has.
+    """
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
@@ -385,8 +416,10 @@ def _cuts(z: np.ndarray) -> list[np.ndarray]:
     np.fill_diagonal(distance, 0.0)
     tree = linkage(squareform(distance, checks=False), "average")
     most = int(min(n, 2 * (z.max() + 1)))
-    cuts = [fcluster(tree, count, "maxclust").astype(np.int32) - 1 for count in range(1, most + 1)]
-    return [np.array(cut) for cut in {tuple(cut.tolist()) for cut in cuts}]
+    cuts = [fcluster(tree, count, "maxclust") for count in range(1, most + 1)]
+    cuts += [fcluster(tree, 0.5, "distance"), np.arange(1, n + 1)]
+    cuts = {tuple((cut - 1).tolist()) for cut in cuts}
+    return [np.array(cut, np.int32) for cut in cuts]
 
 
 def n_occupied(
@@ -434,8 +467,8 @@ def n_occupied(
     at_least = validation.check_count(at_least, "at_least")
     values, is_allocation = _source(dt, model, responsibilities, allocations)
     z = _sampled(values, is_allocation, seed)
-    sizes = np.apply_along_axis(np.bincount, 1, z, minlength=int(z.max()) + 1)
-    counts = (sizes >= at_least).sum(axis=1).reshape(values.sizes["chain"], -1)
+    counts = np.array([(np.bincount(draw) >= at_least).sum() for draw in kernels.compact(z)])
+    counts = counts.reshape(values.sizes["chain"], -1)
     numbers = np.arange(counts.max() + 1)
     share = (counts[:, :, None] == numbers).mean(axis=1)
     coords = {"n_components": numbers}

@@ -685,15 +685,16 @@ def compact(z):
     """Return each draw's labels as 0, 1, ... in the order of their first observations."""
     n_draws, n = z.shape
     out = np.empty((n_draws, n), np.int32)
-    name = np.empty(z.max() + 1, np.int32)
+    name = np.full(z.max() + 1, -1, np.int32)
     for t in range(n_draws):
-        name[:] = -1
         n_names = 0
         for i in range(n):
             if name[z[t, i]] < 0:
                 name[z[t, i]] = n_names
                 n_names += 1
             out[t, i] = name[z[t, i]]
+        for i in range(n):  # not the whole table, which may be longer than a draw
+            name[z[t, i]] = -1
     return out
 
 
@@ -738,7 +739,7 @@ def expected_loss(z, labels, is_vi):
 
 
 @_compile()
-def search_partition(z, start, order, is_vi):
+def search_partition(z, start, order, most, is_vi):
     """Build or improve a clustering, one observation at a time, until no move lowers the loss.
 
     Parameters
@@ -749,11 +750,13 @@ def search_partition(z, start, order, is_vi):
         A clustering, or -1 for observations that have not been placed.
     order : (n,) int array
         The order in which observations are placed and moved.
+    most : int
+        How many clusters there may be, and no fewer than those of the start.
     is_vi : bool
     """
     n_draws, n = z.shape
     labels = start.copy()
-    most = min(n, max(2 * (z.max() + 1), labels.max() + 2, 16))
+    most = min(n, most)
     own = np.zeros(most, np.int64)
     both = np.zeros((n_draws, most, z.max() + 1), np.int32)
     # What a cluster's term grows by when it grows from x to x + 1, for every x.
