@@ -136,6 +136,20 @@ def best_by_brute_force(objective, n_draws, n_components):
     return best
 
 
+def test_labels_that_a_narrow_type_does_not_hold_widen_it():
+    backwards = np.arange(200)[::-1][None]
+    for kind, wide in ((np.int8, np.int16), (np.uint8, np.uint8), (np.int64, np.int64)):
+        labels = labelswitch.apply_to_allocations(np.array([[0, 7]], kind), backwards)
+        assert labels.tolist() == [[199, 192]]
+        assert labels.dtype == wide
+
+
+def test_masked_values_keep_their_masks():
+    values = np.ma.masked_array([[1.0, 2.0], [3.0, 4.0]], [[True, False], [False, False]])
+    permuted = labelswitch.apply_permutations(values, [[1, 0], [0, 1]])
+    assert permuted.tolist() == [[2.0, None], [3.0, 4.0]]
+
+
 def test_stephens_finds_the_global_optimum_of_small_problems():
     """All 6^4 relabellings of five draws, on probabilities without any structure."""
     found = 0

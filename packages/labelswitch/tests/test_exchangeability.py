@@ -182,6 +182,65 @@ def test_both_axes_of_a_transition_matrix_are_found(rng):
         labelswitch.relabel(dt, model=model, dim="state", method="order", var_names="mu")
 
 
+def seldom(rng, listed=False):
+    """Build a model and draws in which an outlier of one component inflates its scale, twice."""
+    mix = first_two_exchanged(2)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 20, shape=2)
+        if listed:
+            inflated = pt.stack([pm.Bernoulli(f"inflated_{k}", 0.05) for k in range(2)])
+        else:
+            inflated = pm.Bernoulli("inflated", 0.05, shape=2)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0 + inflated, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    inflated = np.zeros((*LEAD, 2), int)
+    inflated[0, 5, 1] = inflated[1, 7, 0] = 1
+    by_component = {f"inflated_{k}": inflated[..., k] for k in range(2)}
+    return model, tree(mu=mu, w=w, **(by_component if listed else {"inflated": inflated}))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_what_seldom_differs_between_the_components_moves(rng, listed):
+    model, dt = seldom(rng, listed)
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert_same_points(model, dt, relabelled.dt)
+    moves = {"inflated_0", "inflated_1"} if listed else {"inflated"}
+    assert set(relabelled.permuted) == {"mu", "w", *moves}
+
+
+def test_what_matters_seldom_moves(rng):
+    """At most draws a switch takes the shifts of both components out of the likelihood."""
+    mix = first_two_exchanged(2)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 20, shape=2)
+        shift = pm.Normal("shift", 0, 1, shape=2)
+        is_on = pm.Bernoulli("is_on", 0.05)
+        pm.NormalMixture("y", w=w, mu=mu + is_on * shift, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    is_on = np.zeros(LEAD, int)
+    is_on[1, 5] = 1
+    dt = tree(mu=mu, w=w, shift=rng.normal(size=(*LEAD, 2)), is_on=is_on)
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"mu", "w", "shift"}
+    assert_same_points(model, dt, relabelled.dt)
+
+
+def test_the_data_are_looked_at_wherever_something_that_stays_differs(rng, monkeypatch):
+    model, dt = seldom(rng)
+    usual = exchangeability.find_labels(model, dt["posterior"].to_dataset())
+    labels = exchangeability.replace(usual, dims=("mu_dim_0", "w_dim_0"))
+    flipped = xr.DataArray(
+        np.tile([1, 0], (*LEAD, 1)), dims=("chain", "draw", "mu_dim_0"), name="permutations"
+    )
+    before = dt["posterior"].to_dataset()
+    after = before.assign(exchangeability.move(before, flipped, labels, "mu_dim_0"))
+    monkeypatch.setattr(exchangeability, "N_CHECKED", 1)
+    with pytest.raises(ValueError, match=r"draw 5 of chain 0 .* terms that change are 'y'"):
+        exchangeability.check_moved(model, labels, before, after, np.ones(LEAD, bool))
+
+
 # Variables that cannot be permuted ----------------------------------------------------------------
 
 
@@ -229,6 +288,72 @@ def test_what_stands_behind_the_weights_is_dropped(rng, name, prior, build):
     )
     by_hand /= by_hand.sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(relabelled.apply(p), by_hand, atol=1e-12)
+
+
+def hardy_weinberg(_):
+    """Three weights from one number."""
+    t = pm.Beta("t", 1, 1)
+    return pt.stack([t**2, 2 * t * (1 - t), (1 - t) ** 2])
+
+
+def sticks_by_row(x):
+    """Sticks whose logits are lines in x."""
+    b = pm.Normal("b", 0, 1, shape=(2, 2))
+    v = pm.math.sigmoid(b[0] + x[:, None] * b[1])
+    one = pt.ones((len(x), 1))
+    left = pt.concatenate([one, pt.cumprod(1 - v, axis=1)], axis=1)
+    return pt.concatenate([v, one], axis=1) * left
+
+
+def ascending(_):
+    """Weights in order: as many numbers as are needed, and no other order is possible."""
+    gaps = pm.HalfNormal("gaps", 1, shape=2)
+    return softmax(pt.cumsum(gaps))
+
+
+def softmax_by_row(x):
+    """Logits relative to the first component; large covariates come with small slopes."""
+    b = pm.Normal("b", 0, [[1], [1e-4]], shape=(2, 2))
+    logits = b[0] + 1e4 * x[:, None] * b[1]
+    return pm.math.softmax(pt.concatenate([pt.zeros((len(x), 1)), logits], axis=1), axis=1)
+
+
+def behind(rng, build, hidden):
+    """Build a model with weights that are computed, and mixed draws of it."""
+    mu, _ = drawn(rng, 3)
+    x = np.linspace(-2, 2, N)
+    with pm.Model(coords={"component": range(3), "obs": range(N)}) as model:
+        w = build(x)
+        w = pm.Deterministic("w", w, dims=("obs", "component")[-w.ndim :])
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=w, mu=means, sigma=1.0, observed=data(rng, 3), dims="obs")
+    (name,) = {rv.name for rv in model.free_RVs} - {"mu"}
+    value = model[name].type("value")
+    weights = pytensor.function([value], graph_replace(model["w"], {model[name]: value}))
+    w = np.array([[weights(draw) for draw in chain] for chain in hidden])
+    dims = {"mu": ["component"], "w": ["obs", "component"][-w.ndim + 2 :]}
+    values = {"mu": gather(mu, mixing(rng, 3)), "w": w, name: hidden}
+    return model, tree(**values, dims=dims)
+
+
+@pytest.mark.parametrize(
+    ("build", "shape"), [(hardy_weinberg, ()), (sticks_by_row, (2, 2)), (ascending, (2,))]
+)
+def test_weights_that_cannot_be_had_in_another_order_are_refused(rng, build, shape):
+    model, dt = behind(rng, build, rng.uniform(0.2, 0.8, size=(*LEAD, *shape)))
+    with pytest.raises(ValueError, match=r"model: 'w' is computed from .* are restricted"):
+        labelswitch.relabel(dt, model=model)
+
+
+def test_weights_by_row_that_can_be_had_in_any_order_move(rng):
+    hidden = rng.normal(size=(*LEAD, 2, 2)) * [[1], [1e-4]]
+    model, dt = behind(rng, softmax_by_row, hidden)
+    with pytest.warns(UserWarning, match=r"'b' cannot be permuted, so the result lacks it"):
+        relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"mu", "w"}
+    # Relative to another reference the logits are lines in x as before.
+    logits = np.diff(np.log(relabelled.dt.posterior["w"].transpose(..., "obs", "component")))
+    np.testing.assert_allclose(np.diff(logits, n=2, axis=2), 0, atol=1e-9)
 
 
 def test_weights_that_are_not_stored_are_asked_for(rng):
@@ -394,6 +519,21 @@ def test_zero_inflation_is_no_mixture_of_the_user_s_components(rng):
     assert_same_points(model, dt, relabelled.dt)
     with pytest.raises(ValueError, match=r"model: it has no pm.Mixture .* like components"):
         labelswitch.responsibilities(dt, model=model)
+
+
+def test_a_list_of_one_s_own_distributions_is_a_mixture(rng):
+    mix = mixing(rng, 2)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 20, shape=2)
+        own = {"logp": lambda value, mu: -abs(value - mu)}
+        components = [pm.CustomDist.dist(mu[k], **own) for k in range(2)]
+        pm.Mixture("y", w=w, comp_dists=components, observed=data(rng, 2))
+    mu, w = drawn(rng, 2)
+    dt = tree(mu=gather(mu, mix), w=gather(w, mix))
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert relabelled.method == "stephens"
+    assert_same_points(model, dt, relabelled.dt)
 
 
 def test_a_mixture_of_zero_inflated_components_is_one(rng):
@@ -788,6 +928,54 @@ def test_deterministics_of_other_groups_are_judged_at_every_moved_draw(rng):
     np.testing.assert_array_equal(predictive["square"], relabelled.dt.posterior["mu"] ** 2 + 1)
 
 
+@pytest.mark.parametrize(
+    ("offset", "dtype"), [(2_460_000.5, np.float64), (2_000, np.float64), (2_000, np.float32)]
+)
+def test_what_has_a_large_offset_follows(rng, offset, dtype):
+    """Dates: what a permutation changes is a millionth of the value, or less."""
+    mix = first_two_exchanged(2)
+
+    def computed(mu, stack=np.stack):
+        summary = stack([0 * mu[..., 0] + 8e10, mu[..., 0], mu[..., 1]], axis=-1)
+        return {"date": offset + mu / 10, "first": offset + mu[..., 0] / 10, "summary": summary}
+
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 20, shape=2)
+        for name, values in computed(mu, pt.stack).items():
+            pm.Deterministic(name, values)
+        pm.Deterministic("mean", offset + (w * mu).sum())
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    mean = offset + (w * mu).sum(axis=-1)
+    values = {"mu": mu, "w": w, "mean": mean, **computed(mu)}
+    dt = tree(**{name: item.astype(dtype) for name, item in values.items()})
+    relabelled = labelswitch.relabel(dt, model=model)
+    assert set(relabelled.permuted) == {"mu", "w", "date"}
+    assert set(relabelled.recomputed) == {"first", "summary"}
+    posterior = relabelled.dt.posterior
+    for name, expected in computed(posterior["mu"].values).items():
+        np.testing.assert_allclose(posterior[name], expected, rtol=2 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(posterior["mean"], dt.posterior["mean"])
+
+
+def test_an_offset_in_another_group_does_not_hide_what_does_not_follow(rng):
+    mix = first_two_exchanged(2)
+    with pm.Model(coords={"component": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 20, dims="component")
+        pm.Deterministic("first", 1e9 + pt.maximum(mu[0], 9.5))
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1.0, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    mu[:, [0, -1]] = [0.0, 9.0]  # at the draws that are looked at it does not change
+    first = 1e9 + np.maximum(mu[..., 0], 9.5)
+    groups = {"posterior": {"mu": mu, "w": w}, "predictions": {"first": first}}
+    dt = az.from_dict(groups, dims={"mu": ["component"], "w": ["component"]})
+    flipped = np.tile([1, 0], (*LEAD, 1))
+    with pytest.warns(UserWarning, match=r"'first' in the group 'predictions' cannot"):
+        labelswitch.relabel(dt, model=model, permutations=flipped)
+
+
 # Priors: each draw, on their own scale ------------------------------------------------------------
 
 
@@ -868,6 +1056,27 @@ def test_what_the_priors_of_the_components_need_moves_too(rng):
     named = ["mu_dim_0", "w_dim_0", "scale_dim_0"]
     again = labelswitch.relabel(dt, model=model, dim=named)
     assert again.dims == tuple(named)
+
+
+def test_what_other_data_and_potentials_need_moves_too(rng):
+    """The mixture reads neither the prices nor the costs of the components; named or not."""
+    mix = first_two_exchanged(2)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 20, shape=2)
+        price = pm.Normal("price", 0, 5, shape=2)
+        cost = pm.Normal("cost", 0, 5, shape=2)
+        pm.Normal("total", (w * price).sum(), 0.5, observed=2.3)
+        pm.Potential("budget", -((w * cost).sum() ** 2))
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1e-4, observed=data(rng, 2))
+    mu, w = switched(rng, 2, mix)
+    both = {name: gather(rng.normal([1, 3], 0.1, (*LEAD, 2)), mix) for name in ("price", "cost")}
+    dt = tree(mu=mu, w=w, **both)
+    named = [f"{name}_dim_0" for name in dt.posterior.data_vars]
+    for more in ({}, {"dim": named}):
+        relabelled = labelswitch.relabel(dt, model=model, method="pra", **more)
+        assert set(relabelled.permuted) == {"mu", "w", "price", "cost"}
+        assert_same_points(model, dt, relabelled.dt)
 
 
 def test_a_weight_of_zero_says_what_it_is(rng):

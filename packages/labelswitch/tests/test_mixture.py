@@ -261,6 +261,35 @@ def test_models_and_draws_that_do_not_fit(rng, two_mixtures):
         labelswitch.responsibilities(dt, model=sampled_labels)
 
 
+def test_a_distribution_of_one_s_own_given_by_what_draws_it(rng):
+    def laplace(mu, size):
+        return pm.Laplace.dist(mu, 0.5, size=size)
+
+    with pm.Model() as model:
+        w, mu = pm.Dirichlet("w", np.ones(2)), pm.Normal("mu", 0, 1, shape=2)
+        components = pm.CustomDist.dist(mu, dist=laplace, shape=(2,))
+        pm.Mixture("y", w=w, comp_dists=components, observed=rng.normal(size=N))
+    dt = draws(rng, w=dirichlet(rng, 2), mu=normal(rng, 2))
+    assert_matches_pymc(model, dt)
+    found = labelswitch.component_log_density(dt, model=model)
+    mu = dt.posterior["mu"].values
+    observed = model.rvs_to_values[model["y"]].data
+    expected = stats.laplace.logpdf(observed[:, None], mu[:, :, None], 0.5)
+    np.testing.assert_allclose(found.values, expected, rtol=1e-12)
+
+
+def test_components_need_a_dimension_other_than_the_observations(rng):
+    with pm.Model(coords={"component": range(N)}) as model:
+        w = pm.Dirichlet("w", np.ones(2))
+        mu = pm.Normal("mu", 0, 1, shape=2)
+        pm.NormalMixture("y", w=w, mu=mu, sigma=1, observed=rng.normal(size=N), dims="component")
+    dt = draws(rng, w=dirichlet(rng, 2), mu=normal(rng, 2))
+    for taken in ("component", "draw"):
+        with pytest.raises(ValueError, match=rf"dim: '{taken}' is a dimension of the draws or of"):
+            labelswitch.responsibilities(dt, model=model, dim=taken)
+    assert labelswitch.responsibilities(dt, model=model, dim="k").dims[2:] == ("component", "k")
+
+
 def test_an_observation_outside_every_support_is_named():
     with pm.Model() as model:
         rate = pm.Exponential("rate", 1.0, shape=2)

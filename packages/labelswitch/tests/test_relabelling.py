@@ -633,6 +633,9 @@ BAD_INPUT = [
     ({"method": "order", "pivot": (5, 0)}, ValueError, r"pivot: 'order' does not use it"),
     ({"method": "order", "data": "y"}, ValueError, r"data: 'order' does not use it"),
     ({"method": "data_based", "data": "x", "responsibilities": "p"}, ValueError, r"data: neither"),
+    ({"methods": "pra"}, TypeError, r"methods: 'pra' has no such option \(it has standardise\)"),
+    ({"method": "pra", "parameters": 1}, TypeError, r"parameters: 'pra' has no such option"),
+    ({"allocations": "z", "n_components": 4}, ValueError, r"n_components: 4 are asked for, but 'c"),
 ]
 
 
@@ -894,3 +897,265 @@ def test_a_pivot_among_labels_that_repeat_is_refused():
             allocations="z",
             dim=DIMS,
         )
+
+
+# Labels under the names and in the types that they come with -----------------------------------
+
+
+def test_labels_that_a_narrow_type_does_not_hold_widen_it():
+    mu = np.tile(np.arange(150.0), (1, 4, 1))
+    backwards = np.tile(np.arange(150)[::-1], (1, 4, 1))
+    for kind, wide in ((np.int8, np.int16), (np.uint8, np.uint8)):
+        z = np.tile(np.arange(100, dtype=kind), (1, 4, 1))
+        posterior = {"mu": mu, "z": z}
+        dt = az.from_dict({"posterior": posterior}, dims={"mu": ["component"], "z": ["obs"]})
+        dt["posterior"]["z"].encoding["dtype"] = kind
+        out = labelswitch.relabel(dt, permutations=backwards, allocations="z").dt["posterior"]["z"]
+        assert out.dtype == wide
+        assert out.encoding.get("dtype", wide) == wide
+        np.testing.assert_array_equal(out, 149 - z.astype(int))
+
+
+def with_labels():
+    """Two components, exchanged in the second chain, and the labels of six observations."""
+    dt = two_chains()
+    z = np.tile([0, 1, 0, 0, 1, 1], (2, 30, 1))
+    z[1] = 1 - z[1]
+    dt["posterior"]["z"] = xr.DataArray(z, dims=("chain", "draw", "obs"))
+    return dt
+
+
+@pytest.mark.parametrize("group", ["log_prior", "log_likelihood"])
+@pytest.mark.parametrize("density", [-0.7, -2.0])
+def test_log_densities_under_the_name_of_the_allocations_stay(group, density):
+    dt = with_labels()
+    values = dt["posterior"]["z"] * density
+    dt[group] = xr.DataTree(xr.Dataset({"z": values}))
+    relabelled = labelswitch.relabel(dt, allocations="z")
+    xr.testing.assert_identical(relabelled.dt[group], dt[group])
+    assert (relabelled.dt["posterior"]["z"] == [0, 1, 0, 0, 1, 1]).all()
+
+
+def test_other_floats_under_the_name_of_the_allocations():
+    """They stay with a warning, and are refused where they look like labels."""
+    dt = with_labels()
+    dt["derived"] = xr.DataTree(xr.Dataset({"z": dt["posterior"]["z"] * 0.9}))
+    with pytest.warns(UserWarning, match=r"'z' in the group 'derived' holds float64, no integer"):
+        out = labelswitch.relabel(dt, allocations="z").dt
+    xr.testing.assert_identical(out["derived"], dt["derived"])
+    padded = dt["posterior"]["z"].where(dt["posterior"]["z"] > 0)
+    for labels in (dt["posterior"]["z"].astype(float), padded, dt["posterior"]["z"] == 1):
+        dt["derived"] = xr.DataTree(xr.Dataset({"z": labels}))
+        with pytest.raises(TypeError, match=r"allocations: 'z' in 'derived' holds .* Convert it"):
+            labelswitch.relabel(dt, allocations="z")
+
+
+def test_two_dimensions_with_the_same_labels_in_another_order_are_refused():
+    dt, _, _ = make_draws(np.random.default_rng(38))
+    posterior = dt["posterior"].to_dataset().sel(component_to=["c2", "c0", "c1"])
+    turned = xr.DataTree.from_dict({"posterior": posterior})
+    with pytest.raises(ValueError, match=r"dim: 'component_to' has the labels 'c2', 'c0'"):
+        relabel(turned, "pra")
+    relabel(xr.DataTree.from_dict({"posterior": posterior.drop_vars("component_to")}), "pra")
+
+
+def test_two_dimensions_in_the_orders_of_the_model_go_by_position():
+    dt = two_chains()
+    w = np.where(dt["posterior"]["mu"] > 3, 0.7, 0.3)
+    posterior = dt["posterior"].to_dataset().assign_coords(component=["a", "b"])
+    posterior["w"] = xr.DataArray(w, dims=("chain", "draw", "k"), coords={"k": ["b", "a"]})
+    y = np.repeat([0.0, 6.0], [3, 7])
+    with pm.Model(coords={"component": ["a", "b"], "k": ["b", "a"]}) as model:
+        means = pm.Normal("mu", 0, 9, dims="component")
+        weights = pm.Dirichlet("w", np.ones(2), dims="k")
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1, observed=y)
+    tree = xr.DataTree.from_dict({"posterior": posterior})
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        out = labelswitch.relabel(tree, model=model).dt["posterior"]
+        np.testing.assert_array_equal(out["w"].values, np.where(out["mu"] > 3, 0.7, 0.3))
+        turned = xr.DataTree.from_dict({"posterior": posterior.sel(k=["a", "b"])})
+        with pytest.raises(
+            ValueError, match=r"dim: 'k' has the labels 'a', 'b', but the model has"
+        ):
+            labelswitch.relabel(turned, model=model)
+
+
+def test_permutations_go_by_the_labels_of_the_components():
+    dt, _, _ = make_draws(np.random.default_rng(39))
+    found = relabel(dt, "pra")
+    turned = ["c2", "c0", "c1"]
+    order = {"component": turned, "component_to": turned}
+    other = xr.DataTree.from_dict({"posterior": dt["posterior"].to_dataset().sel(order)})
+    again = labelswitch.relabel(
+        other, permutations=found.permutations, allocations=(), dim=["component", "component_to"]
+    )
+    expected = found.dt["posterior"].to_dataset().sel(order).drop_vars("z")
+    xr.testing.assert_identical(again.dt["posterior"].to_dataset().drop_vars("z"), expected)
+    xr.testing.assert_identical(again.permutations["component"], other["posterior"]["component"])
+    with pytest.raises(ValueError, match=r"permutations: the coordinate 'component' has the lab"):
+        labelswitch.relabel(
+            dt,
+            permutations=found.permutations.assign_coords(component=["a", "b", "c"]),
+            allocations="z",
+            dim=DIMS,
+        )
+
+
+def test_masked_permutations_are_refused():
+    dt = two_chains()
+    found = labelswitch.relabel(dt).permutations.values
+    with pytest.raises(ValueError, match="permutations has masked values"):
+        labelswitch.relabel(dt, permutations=np.ma.masked_array(found, found == 0))
+
+
+# What cannot be moved ---------------------------------------------------------------------------
+
+
+def with_unconstrained(weights):
+    """Give two chains what samplers may store of the unconstrained scale."""
+    dt = two_chains()
+    lead = ("chain", "draw")
+    posterior, stats = dt["posterior"], dt["sample_stats"]
+    posterior["w"] = posterior["mu"].copy(data=weights)
+    simplex = np.log(weights[..., :1] / weights[..., 1:]) / 2
+    posterior["w_simplex__"] = xr.DataArray(simplex, dims=(*lead, "w_simplex___dim_0"))
+    posterior["mu_log__"] = posterior["mu"].rename(component="mu_log___dim_0")
+    for name in ("unconstrained_draw", "transformed_position", "gradient"):
+        stats[name] = xr.DataArray(
+            np.concatenate([simplex, posterior["mu"]], axis=-1),
+            dims=(*lead, "unconstrained_parameter"),
+        )
+    return dt
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_unconstrained_values_are_dropped_by_name(known):
+    weights = np.tile([0.3, 0.7], (2, 30, 1))
+    weights[1] = weights[1, :, ::-1]
+    dt = with_unconstrained(weights)
+    with pm.Model(coords={"component": range(2)}) as model:
+        means = pm.Normal("mu", 0, 9, dims="component")
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        pm.NormalMixture("y", w=w, mu=means, sigma=1, observed=[0.0, 6.0, 6.0])
+    model = {"model": model} if known else {}
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        with pytest.warns(UserWarning, match=r"cannot be relabelled") as caught:
+            relabelled = labelswitch.relabel(dt, **model)
+        assert sorted(str(item.message).partition(" cannot")[0] for item in caught) == [
+            "'unconstrained_draw', 'transformed_position', 'gradient' in the group 'sample_stats'",
+            "'w_simplex__', 'mu_log__' in the group 'posterior'",
+        ]
+        assert set(relabelled.dt["posterior"].data_vars) == {"mu", "w"}
+        assert set(relabelled.dt["sample_stats"].data_vars) == {"depth"}
+        assert relabelled.dropped == ("w_simplex__", "mu_log__")
+        # Draws that stay where they are keep everything.
+        del dt["posterior"]["mu_log__"]
+        still = np.tile([0, 1], (2, 30, 1))
+        xr.testing.assert_identical(labelswitch.relabel(dt, permutations=still, **model).dt, dt)
+
+
+@pytest.mark.parametrize("lead", ["chain", "draw"])
+def test_components_of_a_chain_or_a_draw_alone_warn(lead):
+    dt = two_chains()
+    summary = dt["posterior"]["mu"].isel({"draw" if lead == "chain" else "chain": 0}, drop=True)
+    dt["posterior"]["summary"] = summary
+    with pytest.warns(UserWarning, match=rf"'summary' in .* 'component' but not .* \('{lead}', 'c"):
+        out = labelswitch.relabel(dt).dt
+    xr.testing.assert_identical(out["posterior"]["summary"], dt["posterior"]["summary"])
+
+
+# Variables of single components -----------------------------------------------------------------
+
+
+@pytest.fixture
+def singles():
+    """Give draws of one mixture with a vector of means, and with a variable for each mean.
+
+    The weights say as little as the means say much.
+    """
+    rng = np.random.default_rng(40)
+    mu = rng.normal([0.0, 10.0], 0.3, size=(2, 12, 2))
+    w = 0.5 + 0.05 * rng.choice([-1, 1], size=(2, 12, 1)) * [1, -1]
+    mu[:, ::2], w[:, ::2] = mu[:, ::2, ::-1], w[:, ::2, ::-1]
+    y = 10.0 * (np.arange(24) % 2) + rng.normal(size=24)
+    with pm.Model(coords={"component": range(2)}) as vector:
+        weights = pm.Dirichlet("w", np.ones(2), dims="component")
+        means = pm.Normal("mu", 0, 20, dims="component")
+        pm.NormalMixture("y", w=weights, mu=means, sigma=1, observed=y)
+    models = {}
+    for name in ("listed", "constant"):
+        with pm.Model(coords={"component": range(2)}) as models[name]:
+            if name == "listed":
+                weights = pm.Dirichlet("w", np.ones(2), dims="component")
+            else:
+                weights = [0.5, 0.5]
+            each = [pm.Normal(f"mu{k}", 0, 20) for k in range(2)]
+            components = [pm.Normal.dist(one, 1) for one in each]
+            pm.Mixture("y", w=weights, comp_dists=components, observed=y)
+    dims = {"mu": ["component"], "w": ["component"]}
+    single = {f"mu{k}": mu[..., k] for k in range(2)}
+    with pytensor.config.change_flags(mode="FAST_COMPILE"):
+        yield (
+            (vector, az.from_dict({"posterior": {"mu": mu, "w": w}}, dims=dims)),
+            (models["listed"], az.from_dict({"posterior": single | {"w": w}}, dims=dims)),
+            (models["constant"], az.from_dict({"posterior": single})),
+        )
+
+
+def test_sjw_reads_variables_of_single_components(singles):
+    (vector, one), (listed, two), _ = singles
+    expected = labelswitch.relabel(one, model=vector, method="sjw")
+    found = labelswitch.relabel(two, model=listed, method="sjw")
+    xr.testing.assert_identical(found.permutations, expected.permutations)
+    xr.testing.assert_allclose(found.confidence, expected.confidence)
+    assert found.confidence.min() > 0.99
+    with pytest.raises(ValueError, match=r"var_names: the mixture also reads 'mu0', 'mu1', which"):
+        labelswitch.relabel(two, model=listed, method="sjw", var_names="w")
+    for k in range(2):
+        values = expected.dt["posterior"]["mu"].isel(component=k)
+        np.testing.assert_array_equal(found.dt["posterior"][f"mu{k}"], values)
+
+
+@pytest.mark.parametrize("method", ["stephens", "sjw", "pra"])
+def test_single_components_with_constant_weights_need_no_dimension(singles, method):
+    _, _, (model, dt) = singles
+    relabelled = labelswitch.relabel(dt, model=model, method=method)
+    assert relabelled.permutations.dims == ("chain", "draw", "component")
+    means = np.sort([relabelled.dt["posterior"][f"mu{k}"].values for k in range(2)], axis=0)
+    np.testing.assert_array_equal(
+        means[0], np.minimum(dt["posterior"]["mu0"], dt["posterior"]["mu1"])
+    )
+    assert max(relabelled.dt["posterior"][f"mu{k}"].std() for k in range(2)) < 1
+
+
+# apply ------------------------------------------------------------------------------------------
+
+
+def test_apply_refuses_other_draws_and_arrays_without_names():
+    dt = two_chains()
+    relabelled = labelswitch.relabel(dt)
+    mu = dt["posterior"]["mu"]
+    with pytest.raises(TypeError, match=r"values: a DataArray .* not ndarray"):
+        relabelled.apply(mu.values)
+    for other in (mu.isel(draw=slice(5)), mu.assign_coords(draw=mu["draw"] + 1)):
+        with pytest.raises(ValueError, match=r"values: their 'draw' differs from that of the rel"):
+            relabelled.apply(other)
+        with pytest.raises(ValueError, match=r"values: their 'draw' differs from that of the rel"):
+            relabelled.apply(other.drop_vars("draw").isel(draw=slice(7)))
+    np.testing.assert_array_equal(
+        relabelled.apply(mu.drop_vars("draw")), relabelled.dt["posterior"]["mu"]
+    )
+
+
+def test_components_may_have_several_levels_of_labels():
+    pandas = pytest.importorskip("pandas")
+    dt = two_chains()
+    levels = pandas.MultiIndex.from_tuples([("a", 1), ("b", 1)], names=["letter", "number"])
+    coords = xr.Coordinates.from_pandas_multiindex(levels, "component")
+    posterior = dt["posterior"].to_dataset().drop_vars("component").assign_coords(coords)
+    relabelled = labelswitch.relabel(xr.DataTree.from_dict({"posterior": posterior}))
+    expected = labelswitch.relabel(dt).dt["posterior"]["mu"]
+    np.testing.assert_array_equal(relabelled.dt["posterior"]["mu"], expected)
+    assert relabelled.dt["posterior"].indexes["component"].equals(levels)
+    applied = relabelled.apply(posterior["mu"])
+    xr.testing.assert_identical(applied, relabelled.dt["posterior"]["mu"])

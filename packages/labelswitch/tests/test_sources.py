@@ -176,6 +176,8 @@ def test_the_command_writes_nothing_where_values_are_missing(tmp_path, capsys):
         (["draws.nc", "--output", "draws.nc", "--overwrite"], "stays as it is"),
         (["draws.nc", "--output", "nowhere/out.nc"], "there is no folder .*nowhere"),
         (["text.nc"], "text.nc: "),
+        (["draws.nc", "--output", "folder", "--overwrite"], "folder is a folder; name a file"),
+        (["folder"], "folder is a folder, and the command reads NetCDF files.*Zarr"),
     ],
 )
 def test_what_the_command_refuses(tmp_path, monkeypatch, capsys, arguments, message):
@@ -183,12 +185,34 @@ def test_what_the_command_refuses(tmp_path, monkeypatch, capsys, arguments, mess
     write(tmp_path / "draws.nc")
     (tmp_path / "there.nc").touch()
     (tmp_path / "text.nc").write_text("no draws")
+    (tmp_path / "folder").mkdir()
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
     error = " ".join(capsys.readouterr().err.split())
     assert re.search(message, error), error
     assert (tmp_path / "there.nc").stat().st_size == 0
+
+
+@pytest.mark.parametrize("group", ["posterior", "posterior_predictive"])
+def test_the_command_reads_labels_with_a_fill_value_as_integers(tmp_path, capsys, group):
+    """Xarray decodes them as floats, whether one is missing or not."""
+    path = tmp_path / "draws.nc"
+    mu, w = switched(n_draws=400)
+    z = (mu[..., [0, 1, 1, 2]] > mu.mean()).astype(np.int32)
+    dims = {"mu": ["component"], "w": ["component"], "z": ["obs"]}
+    groups = {"posterior": {"mu": mu, "w": w}}
+    groups.setdefault(group, {})["z"] = z
+    dt = az.from_dict(groups, dims=dims)
+    dt[group]["z"].encoding["_FillValue"] = np.int32(-1)
+    dt.to_netcdf(path, engine=h5netcdf.__name__)
+    assert main([str(path), "--allocations", "z", "--method", "pra"]) == 0
+    assert "'z' was read as whole numbers of type float64, and" in capsys.readouterr().err
+    written = xr.open_datatree(tmp_path / "draws.relabelled.nc", engine="h5netcdf").load()
+    written.close()
+    expected = labelswitch.relabel(dt, allocations="z", method="pra").dt[group]["z"]
+    np.testing.assert_array_equal(written[group]["z"], expected)
+    assert written[group]["z"].dtype.kind == "i"
 
 
 def test_the_module_runs_as_a_command(tmp_path):

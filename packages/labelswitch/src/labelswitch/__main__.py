@@ -1,10 +1,16 @@
 """Diagnose and relabel the draws in a NetCDF file: ``python -m labelswitch draws.nc``."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -34,6 +40,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _read_labels(dt: xr.DataTree, names: Sequence[str]) -> None:
+    """Turn labels that were read as floats, such as those with a fill value, into integers."""
+    from labelswitch.draws import draw_groups, has_densities
+
+    for group, dataset in draw_groups(dt).items():
+        for name in set(names) & set(dataset.data_vars):
+            values = dataset[name]
+            whole = values.dtype.kind == "f" and bool((values == values.round()).all())
+            if whole and not has_densities(group):
+                dt[group][name] = values.astype(int)
+                warnings.warn(
+                    f"{name!r} was read as whole numbers of type {values.dtype}, and is taken as "
+                    "integers.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -56,8 +80,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         import h5py  # noqa: F401
     except ModuleNotFoundError as error:
         parser.error(f"{error.name} is needed to read NetCDF: pip install 'labelswitch[netcdf]'.")
+    if given.draws.is_dir():
+        parser.error(
+            f"draws: {given.draws} is a folder, and the command reads NetCDF files. Write a Zarr "
+            f"store as one: xarray.open_datatree({str(given.draws)!r}).to_netcdf('draws.nc')."
+        )
     if not given.draws.is_file():
         parser.error(f"draws: there is no file {given.draws}.")
+    if output.is_dir():
+        parser.error(f"--output: {output} is a folder; name a file.")
     if output.exists() and not given.overwrite:
         parser.error(f"--output: {output} exists; name another file, or say --overwrite.")
     if not output.absolute().parent.is_dir():
@@ -81,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             dt = xr.open_datatree(given.draws, engine="h5netcdf").load()
             dt.close()
+            _read_labels(dt, given.allocations or ())
             diagnosis = diagnose(
                 dt, dim=given.dim, **{name: item for name, item in inputs.items() if item}
             )

@@ -92,7 +92,7 @@ def apply_permutations(values, permutations, *, axis: int = 1) -> np.ndarray:
 
     Returns
     -------
-    array of the shape and dtype of values
+    array of the shape and dtype of values, masked where they are
         ``result[t, j] = values[t, permutations[t, j]]`` along `axis`.
 
     Raises
@@ -106,7 +106,7 @@ def apply_permutations(values, permutations, *, axis: int = 1) -> np.ndarray:
     >>> labelswitch.apply_permutations([[10, 20, 30]], [[2, 0, 1]])
     array([[30, 10, 20]])
     """
-    values = np.asarray(values)
+    values = np.asanyarray(values)  # a mask moves with its values
     permutations = validation.check_permutations(permutations, None, None, "permutations")
     if not -values.ndim < axis < values.ndim or axis == 0:
         raise ValueError(
@@ -134,7 +134,7 @@ def apply_to_allocations(z, permutations) -> np.ndarray:
 
     Returns
     -------
-    (m, n) array of the dtype of z
+    (m, n) array of the dtype of z, or of a wider one where it does not hold K - 1
         ``result[t, i] = argsort(permutations[t])[z[t, i]]``.
 
     Raises
@@ -152,7 +152,8 @@ def apply_to_allocations(z, permutations) -> np.ndarray:
     labels, _ = validation.check_allocations(z, permutations.shape[1])
     if len(labels) != len(permutations):
         raise ValueError(f"z has {len(labels)} draws but permutations has {len(permutations)}.")
-    inverse = np.argsort(permutations, axis=1).astype(np.asarray(z).dtype)
+    kind = validation.type_that_holds(np.asarray(z).dtype, permutations.shape[1])
+    inverse = np.argsort(permutations, axis=1).astype(kind)
     return np.take_along_axis(inverse, labels.astype(np.intp), axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -52,6 +53,33 @@ def draw_groups(dt: xr.DataTree) -> dict[str, xr.Dataset]:
 def draw_coords(dataset: xr.Dataset) -> list[str]:
     """Name the coordinates with more dimensions than those of the draws."""
     return [name for name, item in dataset.coords.items() if set(SAMPLE_DIMS) < set(item.dims)]
+
+
+def has_densities(group: str) -> bool:
+    """Return whether a group holds log densities, such as ``log_prior``, by variable."""
+    return any(part.startswith("log_") for part in group.split("/"))
+
+
+def unconstrained(dataset: xr.Dataset, group: str, model: pm.Model | None) -> list[str]:
+    """Name the variables that hold values on the sampler's scale, which cannot be permuted.
+
+    Such are the K - 1 elements behind K weights, under PyMC's name for them, and what a sampler
+    says of all parameters in one vector. A number alone, such as Stan's ``lp__``, is none unless
+    the model has it.
+    """
+    values, known = set(), set()
+    if model is not None:
+        known = {rv.name for rv in (*model.basic_RVs, *model.deterministics)}
+        values = {value.name for value in model.value_vars} - known
+    found = []
+    for name, variable in dataset.data_vars.items():
+        hidden = name.endswith("__") and name not in known
+        if group == "sample_stats":
+            hidden |= "unconstrained_parameter" in variable.dims
+            hidden |= name.startswith(("unconstrained_", "transformed_"))
+        if name in values or (hidden and set(SAMPLE_DIMS) < set(variable.dims)):
+            found.append(name)
+    return found
 
 
 def observed_variables(dt: xr.DataTree) -> dict[str, xr.DataArray]:
@@ -183,6 +211,13 @@ def component_order(
     return order
 
 
+def without_labels(permutations: xr.DataArray, dim: str) -> xr.DataArray:
+    """Drop all coordinates of the components, in several levels or not."""
+    return permutations.drop_vars(
+        [name for name, item in permutations.coords.items() if dim in item.dims]
+    )
+
+
 def in_place(order: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what undoes an order of components."""
     return {name: np.argsort(index) for name, index in order.items()}
@@ -225,6 +260,7 @@ class Draws:
         self._data = data
         self.progress = progress
         self.n_components = self._count_components()
+        self._check_order()
         for name in self.allocation_names:
             self._check_allocations(name)
 
@@ -240,6 +276,8 @@ class Draws:
             if name not in SAMPLE_DIMS
         }
         absent = [name for name in self.dims if name not in carried]
+        if self.siblings and len(absent) == len(self.dims):
+            return len(self.siblings[0])  # each component has its own variables, and nothing more
         if absent:
             listing = ", ".join(f"{name} ({size})" for name, size in carried.items()) or "none"
             raise ValueError(
@@ -254,6 +292,34 @@ class Draws:
                 f"{sizes}."
             )
         return sizes[self.dims[0]]
+
+    def _check_order(self) -> None:
+        """Refuse dimensions with the same labels in another order: they are paired by position."""
+        indexes = {
+            name: list(dataset.indexes[name])
+            for dataset in reversed(draw_groups(self.dt).values())  # the posterior counts
+            for name in self.dims
+            if name in dataset.indexes
+        }
+        orders, standard = {}, {}
+        for name, labels in indexes.items():
+            alike = next(other for other in indexes if set(indexes[other]) == set(labels))
+            standard[name] = repr(alike), indexes[alike]
+            if self.model is not None:
+                known = self.model.coords.get(name) or range(self.n_components)
+                standard[name] = "the model", list(known)
+            wanted = standard[name][1]
+            if set(labels) == set(wanted):
+                orders[name] = [wanted.index(label) for label in labels]
+        if len(set(map(tuple, orders.values()))) > 1:
+            name = next(name for name, order in orders.items() if order != sorted(order))
+            source, wanted = standard[name]
+            raise ValueError(
+                f"dim: {name!r} has the labels {', '.join(map(repr, indexes[name]))}, but {source} "
+                f"has {', '.join(map(repr, wanted))}, and components are paired by position. Bring "
+                f"them into one order, dataset.sel({name}={wanted}), or drop the coordinate, "
+                f".drop_vars({name!r}), if the order is the same."
+            )
 
     def _check_allocations(self, name: str) -> None:
         z = find_variable(self.dt, name, "allocations")
@@ -289,7 +355,10 @@ class Draws:
         # What the data carry are observations or their features.
         known = {*self.dims, by, *(dim for group in given for dim in group.dims)}
         for group, dataset in draw_groups(self.dt).items():
+            hidden = unconstrained(dataset, group, self.model)  # dropped, if anything moves
             for name, variable in dataset.data_vars.items():
+                if name in hidden:
+                    continue
                 own = [dim for dim in variable.dims if dim not in SAMPLE_DIMS]
                 # The numbers of a sampler about itself are no labels.
                 if not set(SAMPLE_DIMS) <= set(variable.dims) or (
@@ -552,17 +621,23 @@ class Draws:
         uncovered = [
             name
             for name in mixture.input_dtypes
-            if name not in layout and set(self.dims) & set(self.posterior[name].dims)
+            if name not in layout
+            and (
+                set(self.dims) & set(self.posterior[name].dims)
+                or (self._var_names and name in itertools.chain(*self.siblings))
+            )
         ]
         if uncovered:
             raise ValueError(
-                f"var_names: the mixture also reads {', '.join(map(repr, uncovered))}, which carry "
-                f"{self.dims[0]!r}. 'sjw' needs all of them; leave var_names out."
+                f"var_names: the mixture also reads {', '.join(map(repr, uncovered))}, which "
+                "belong to components. 'sjw' needs all of them; leave var_names out."
             )
+        singles = [] if self._var_names else self.siblings
+        varied = {*layout, *itertools.chain(*singles)}
         fixed = {
             name: value.mean(axis=(0, 1)).astype(mixture.input_dtypes[name])
             for name, value in draws.items()
-            if name not in layout
+            if name not in varied
         }
 
         def log_density(theta: np.ndarray) -> np.ndarray:
@@ -574,6 +649,12 @@ class Draws:
                 part = theta[:, start:stop].reshape(self.n_components, *rest)
                 part = np.moveaxis(part, 0, axis).astype(mixture.input_dtypes[name])
                 values[name], start = np.ascontiguousarray(part), stop
+            for names in singles:  # their columns come last
+                shape = draws[names[0]].shape[2:]
+                stop = start + int(np.prod(shape))
+                for name, row in zip(names, theta[:, start:stop], strict=True):
+                    values[name] = row.reshape(shape).astype(mixture.input_dtypes[name])
+                start = stop
             density, weights = mixture.evaluate(**values)
             return (density + weights).reshape(-1, self.n_components)
 

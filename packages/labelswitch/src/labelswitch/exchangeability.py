@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 
 from labelswitch.draws import are_weights, stack_siblings
-from labelswitch.mixture import SAMPLE_DIMS, mixture_graph, mixtures, observation_dims
+from labelswitch.mixture import SAMPLE_DIMS, kind, mixture_graph, mixtures, observation_dims
+from labelswitch.validation import type_that_holds
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-8
 # Draws at which the dimensions are looked for, and at which moved draws are checked.
 N_SEARCHED, N_CHECKED = 2, 8
+# Draws of which the spread of a variable is taken.
+N_SPREAD = 100
 # Evaluated as often, a loop is compiled: Python's would take longer than the sampling.
 N_COMPILED = 100
+# Of weights with respect to what stands behind them, as many as fit into memory.
+MAX_DERIVATIVES = 10_000_000
 # Beyond as many candidates the subsets are too many to try.
 MAX_CANDIDATES = 12
 
@@ -271,7 +276,10 @@ def permute(
 
 
 def map_allocations(values: xr.DataArray, permutations: xr.DataArray, dim: str) -> xr.DataArray:
-    """Give allocations their new labels, by the inverse of the permutation of their draw."""
+    """Give allocations their new labels, by the inverse of the permutation of their draw.
+
+    In a wider type where theirs does not hold all of them.
+    """
     size = permutations.sizes[dim]
     if values.size and not (values.min() >= 0 and values.max() < size):
         raise ValueError(
@@ -282,7 +290,10 @@ def map_allocations(values: xr.DataArray, permutations: xr.DataArray, dim: str) 
     inverse = permutations.copy(data=np.argsort(permutations.values, axis=-1))
     labels = values.astype(np.intp).load()
     out = inverse.drop_vars(dim, errors="ignore").isel({dim: labels})
-    return values.copy(data=out.transpose(*values.dims).data.astype(values.dtype))
+    kind = type_that_holds(values.dtype, size)
+    if kind != values.dtype:
+        values = values.astype(kind)  # without the encoding, whose type is the narrow one
+    return values.copy(data=out.transpose(*values.dims).data.astype(kind))
 
 
 def move(
@@ -312,11 +323,50 @@ def move(
 # Before relabelling: which dimensions index components? ------------------------------------------
 
 
-def _some_draws(posterior: xr.Dataset, n_wanted: int) -> xr.Dataset:
-    """Take draws spread over the chains, with dimensions chain and draw."""
-    chains = np.unique(np.linspace(0, posterior.sizes["chain"] - 1, n_wanted).astype(int))
-    draws = np.unique(np.linspace(0, posterior.sizes["draw"] - 1, n_wanted).astype(int))
-    return posterior.isel(chain=chains, draw=draws[-n_wanted:])
+def _some_draws(
+    posterior: xr.Dataset, n_wanted: int, names: Sequence[str], alike: Iterable[Sequence[str]]
+) -> xr.Dataset:
+    """Take draws spread over the chains, with dimensions chain (of length one) and draw.
+
+    What is the same in all components looks as if it need not move. So further draws are taken
+    until each variable differs along each of its dimensions, variables that are alike differ from
+    each other, and discrete ones change, wherever there are draws at which they do.
+    """
+    lead = tuple(posterior.sizes[name] for name in SAMPLE_DIMS)
+    ends = [np.unique(np.linspace(0, size - 1, n_wanted).astype(int)) for size in lead]
+    chosen = [chain * lead[1] + draw for chain, draw in itertools.product(*ends)]
+    differ = []
+    for name in names:
+        values = posterior[name].transpose(*SAMPLE_DIMS, ...).values
+        differ += [
+            _unequal(values, axis) for axis in range(2, values.ndim) if values.shape[axis] > 1
+        ]
+        if values.dtype.kind in "iub":
+            differ.append((values != values[:1, :1]).reshape(*lead, -1).any(axis=2))
+    differ += [_unequal(stack_siblings(posterior, group).values, -1) for group in alike]
+    for where in differ:
+        found = np.flatnonzero(where)
+        if len(found) and not where.ravel()[chosen].any():
+            chosen.append(int(found[len(found) // 2]))
+    at = np.unravel_index(chosen, lead)
+    index = {
+        name: xr.DataArray(item, dims="draw") for name, item in zip(SAMPLE_DIMS, at, strict=True)
+    }
+    return posterior.drop_vars(SAMPLE_DIMS, errors="ignore").isel(index).expand_dims("chain")
+
+
+def _unequal(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return at which draws the entries along an axis are not all equal."""
+    other = values != np.take(values, [0], axis=axis)
+    return other.reshape(*values.shape[:2], -1).any(axis=2)
+
+
+def _alike_in_kind(model: pm.Model, names: Iterable[str], posterior: xr.Dataset) -> list[tuple]:
+    """Group variables of the same distribution and shape, as those of single components are."""
+    groups: dict[tuple, list[str]] = {}
+    for name in names:
+        groups.setdefault((kind(model[name]), posterior[name].shape), []).append(name)
+    return [tuple(group) for group in groups.values()]
 
 
 def _each(dataset: xr.Dataset) -> Iterable[xr.Dataset]:
@@ -345,6 +395,7 @@ class _Search:
     """The draws and evaluations that a search for the labels compares."""
 
     def __init__(self, model: pm.Model, posterior: xr.Dataset, mixture: str | None, given=()):
+        self.mixture = mixture
         self.joint = Joint(model, given=given, mixture=mixture)
         missing = self.joint.missing(posterior)
         if missing:
@@ -353,7 +404,9 @@ class _Search:
                 "Pass the draws of this model with all its free variables, or leave model out and "
                 "pass what the method reads; the relabelled draws are then not checked."
             )
-        draws = _some_draws(posterior, N_SEARCHED)
+        free = [rv.name for rv in model.free_RVs]
+        alike = [group for group in _alike_in_kind(model, free, posterior) if len(group) > 1]
+        draws = _some_draws(posterior, N_SEARCHED, list(self.joint.inputs), alike)
         self.draws, self.before = draws, [self.evaluate(draw) for draw in _each(draws)]
 
     def evaluate(self, draw: xr.Dataset) -> Evaluation:
@@ -372,10 +425,10 @@ class _Search:
             )
             yield generator, self.draws.assign(move(self.draws, permutations, labels, "_component"))
 
-    def holds(self, labels: Labels, n_components: int, priors: bool = False) -> bool:
+    def holds(self, labels: Labels, n_components: int, others: bool = False) -> bool:
         """Return whether moving these labels leaves the density, and takes the components along.
 
-        Where there is a mixture its components decide; with `priors`, the priors as well.
+        Where there is a mixture its components decide; with `others`, all other terms as well.
         """
         for generator, moved in self.moved(labels, n_components):
             for before, draw in zip(self.before, _each(moved), strict=True):
@@ -389,12 +442,13 @@ class _Search:
                         after.components, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
                     ):
                         return False
-                elif not _alike(
-                    {**before.data, **before.potentials}, {**after.data, **after.potentials}
-                ):
-                    return False
-                if before.components is None or priors:
+                if before.components is None or others:
                     first, second = (_without(item.priors, labels) for item in (before, after))
+                    if not _alike(first, second):
+                        return False
+                    first, second = ({**item.data, **item.potentials} for item in (before, after))
+                    # Beside the mixture, which the components have judged, other data go under.
+                    first.pop(self.mixture, None)
                     if not _alike(first, second):
                         return False
         return True
@@ -446,12 +500,8 @@ def _siblings(
                 options.append(tuple(zip(*names, strict=True)))
         return options or [()]
     upstream = set(ancestors(mixture.owner.inputs))
-    alike: dict[tuple, list[str]] = {}
-    for rv in model.free_RVs:
-        if rv in upstream and rv is not mixture:
-            kind = (type(rv.owner.op), posterior[rv.name].shape)
-            alike.setdefault(kind, []).append(rv.name)
-    groups = [tuple(names) for names in alike.values() if len(names) == size]
+    read = [rv.name for rv in model.free_RVs if rv in upstream and rv is not mixture]
+    groups = [names for names in _alike_in_kind(model, read, posterior) if len(names) == size]
     return [(), *_subsets(groups, 1)]
 
 
@@ -582,7 +632,7 @@ def find_labels(
                 found_here = found_here or _minimal(search, size, near, labelled, base, bool(dims))
             if not found_here and mixture is not None:
                 found_here = _behind_deterministics(model, posterior, mixture.name, size, labelled)
-            found_here = [_with_priors(search, size, near, labelled, item) for item in found_here]
+            found_here = [_with_others(search, size, near, labelled, item) for item in found_here]
             results += [item for item in found_here if item not in results]
     _check_independent(model, posterior, found, results)
     results = _merged(results)
@@ -660,11 +710,11 @@ def _check_independent(
             )
 
 
-def _with_priors(
+def _with_others(
     search: _Search, size: int, dims: list[str], allocations: list[str], labels: Labels
 ) -> Labels:
-    """Add what the priors need as well: variables of components that the mixture does not read."""
-    if search.holds(labels, size, priors=True):
+    """Add what other terms need: variables of components that the mixture does not read."""
+    if search.holds(labels, size, others=True):
         return labels
     more = [
         item for item in (*dims, *allocations) if item not in (*labels.dims, *labels.allocations)
@@ -675,7 +725,7 @@ def _with_priors(
             dims=(*labels.dims, *(item for item in chosen if item in dims)),
             allocations=(*labels.allocations, *(item for item in chosen if item in allocations)),
         )
-        if search.holds(wider, size, priors=True):
+        if search.holds(wider, size, others=True):
             return wider
     return labels  # the moved draws will tell
 
@@ -714,7 +764,79 @@ def _behind_deterministics(
                     "they are. Otherwise give the components one variable with a dimension of "
                     "theirs."
                 )
+        if not _reached(model, search, item, n_components):
+            raise ValueError(
+                f"model: {', '.join(map(repr, given))} is computed from "
+                f"{', '.join(map(repr, hidden))} and its weights are restricted: in another order "
+                "they are no value that the model can take, so a relabelled draw would be no point "
+                "of the posterior. The labels have a meaning already: use the draws as they are, "
+                "or give the components weights of which every order is possible, such as a "
+                "Dirichlet or the softmax of one row of coefficients for each component."
+            )
     return found
+
+
+def _reached(model: pm.Model, search: _Search, labels: Labels, n_components: int) -> bool:
+    """Return whether the dropped variables have values that give the weights in another order.
+
+    They are solved for, on their unconstrained scale, at some draws. To count them would not tell:
+    those of ordered weights are as many as are needed, and those of a softmax that is linear in
+    covariates are fewer.
+    """
+    from pymc.pytensorf import compile as compile_pymc
+    from pytensor.compile.mode import Mode
+    from pytensor.graph.replace import graph_replace
+    from scipy.optimize import least_squares
+
+    inputs = {rv: rv.type(rv.name) for rv in model.free_RVs if rv.name not in labels.dropped}
+    weights = graph_replace([model[name] for name in labels.given], inputs, strict=False)
+    weights = model.replace_rvs_by_values(weights)
+    hidden = [model.rvs_to_values[model[name]] for name in labels.dropped]
+    function = compile_pymc(
+        [*hidden, *inputs.values()],
+        weights,
+        mode=Mode(linker="py", optimizer="fast_compile"),
+        on_unused_input="ignore",
+    )
+    point = model.initial_point()
+    start = [np.asarray(point[value.name]) for value in hidden]
+    ends = np.cumsum([item.size for item in start])
+    n_weights = sum(search.draws[name][0, 0].size for name in labels.given)
+    if ends[-1] * n_weights > MAX_DERIVATIVES:
+        raise ValueError(
+            f"model: behind {', '.join(map(repr, labels.given))} stand {ends[-1]} values of "
+            f"{', '.join(map(repr, labels.dropped))}, too many to find out whether the model can "
+            "take its weights in another order. Leave model out and pass what the method reads; "
+            "the relabelled draws are then not checked."
+        )
+    rng = np.random.default_rng(0)
+    for _, moved in search.moved(labels, n_components):
+        draws = list(_each(moved))
+        for draw in (draws[0], draws[-1]):
+            others = [np.asarray(draw[rv.name]).astype(rv.dtype) for rv in inputs]
+            # The square root shows small weights as well, and zeros do no harm.
+            wanted = np.concatenate([np.sqrt(draw[name]).values.ravel() for name in labels.given])
+
+            def distance(values, others=others, wanted=wanted):
+                parts = [
+                    part.reshape(item.shape).astype(item.dtype)
+                    for part, item in zip(np.split(values, ends[:-1]), start, strict=True)
+                ]
+                with np.errstate(all="ignore"):
+                    found = np.concatenate([w.ravel() for w in function(*parts, *others)])
+                    return np.nan_to_num(np.sqrt(found), posinf=1e6) - wanted
+
+            first = np.concatenate([item.ravel() for item in start]).astype(float)
+            for jitter in (0, 1, 1):  # a second and a third start, lest the first is a bad one
+                at = first + jitter * rng.normal(size=first.size)
+                exact = dict.fromkeys(("xtol", "ftol", "gtol"), 1e-14)
+                solver = "exact" if first.size <= 300 else "lsmr"
+                solved = least_squares(distance, at, x_scale="jac", tr_solver=solver, **exact)
+                if abs(solved.fun).max() < 1e-5:
+                    break
+            else:
+                return False
+    return True
 
 
 def _read(model: pm.Model, given: Sequence[str], hidden: Sequence[str]) -> list[str]:
@@ -765,18 +887,21 @@ def _unread(model: pm.Model, given: Sequence[str]) -> tuple[str, ...]:
     return tuple(rv.name for rv in model.free_RVs if rv.name in (direct & feeds) - parents)
 
 
+def _n_components(posterior: xr.Dataset, labels: Labels) -> int:
+    for dim in labels.dims:  # the first may be that of another group
+        if dim in posterior.dims:
+            return posterior.sizes[dim]
+    if labels.siblings:
+        return len(labels.siblings[0])
+    return int(max(posterior[name].max() for name in labels.allocations)) + 1
+
+
 def _with_deterministics(
     model: pm.Model, groups: Mapping[str, xr.Dataset], search: _Search, labels: Labels
 ) -> Labels:
     """Add the dimensions of deterministic variables that follow, and list those that do not."""
     posterior = groups["posterior"]
-    size = (
-        posterior.sizes[labels.dims[0]]
-        if labels.dims
-        else len(labels.siblings[0])
-        if labels.siblings
-        else int(max(posterior[name].max() for name in labels.allocations)) + 1
-    )
+    size = _n_components(posterior, labels)
     where = {}  # the first group that has each deterministic variable
     for dataset in groups.values():
         for rv in model.deterministics:
@@ -812,10 +937,11 @@ def _with_deterministics(
             expected = before[name]
             for dim in chosen:
                 expected = np.take(expected, generator, axis=dims.index(dim) - len(dims))
-            if not _close(expected, after[name]):
+            if not _same(expected, after[name], spread[name]):
                 return False
         return True
 
+    spread = {name: _spread_of(where[name]) for name in names}
     chosen_of: dict[str, set] = {}
     for name in names:
         shape = where[name].transpose(*SAMPLE_DIMS, ...).shape[2:]
@@ -851,6 +977,35 @@ def _close(first: np.ndarray, second: np.ndarray) -> bool:
     single = first.dtype == np.float32 or second.dtype == np.float32
     relative = 1e-4 if single else 1e-6
     return np.allclose(first, second, rtol=relative, atol=1e-3 * relative * scale, equal_nan=True)
+
+
+def _spread_of(values: xr.DataArray) -> np.ndarray:
+    """Return how far each element goes over the draws: the distance between its quartiles."""
+    values = values.transpose(*SAMPLE_DIMS, ...).values
+    if values.dtype.kind not in "iuf":
+        return np.zeros(values.shape[2:])
+    values = values.reshape(-1, *values.shape[2:])
+    low, high = np.quantile(values[:: 1 + len(values) // N_SPREAD], [0.25, 0.75], axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(high - low, posinf=0)
+
+
+def _same(first: np.ndarray, second: np.ndarray, spread: np.ndarray) -> bool:
+    """Return whether two values of a variable are equal, but for rounding.
+
+    An offset, such as that of a date, may exceed by far what a permutation changes, so the
+    magnitude allows for a few of its last digits only, and beyond them the spread counts.
+    """
+    if first.shape != second.shape:
+        return False
+    if first.dtype.kind not in "fc":
+        return np.array_equal(first, second)
+    single = first.dtype == np.float32 or second.dtype == np.float32
+    digit = np.finfo(np.float32 if single else float).eps
+    with np.errstate(invalid="ignore"):
+        near = abs(first - second) <= 2 * digit * abs(second) + np.sqrt(digit) * spread
+    near &= np.isfinite(second)
+    return bool((near | (first == second) | (np.isnan(first) & np.isnan(second))).all())
 
 
 # What to say ---------------------------------------------------------------------------------
@@ -951,13 +1106,14 @@ def check_moved(
         )
     joint = Joint(model, given=labels.given, n_draws=len(where))
     values = [_Values(dataset, joint, before) for dataset in (before, after)]
-    spread = _spread(len(where))
+    at_data = _differing(model, labels, before)[moved]
+    at_data[_spread(len(where))] = True
     for number, (chain, draw) in enumerate(where):
         one, two = (
             {
                 part: {name: float(x) for name, x in joint.values(part, at[chain, draw]).items()}
                 # Priors and potentials of every draw; what the data say, which costs more, at some.
-                for part in ("priors", "potentials", *(("data",) if number in spread else ()))
+                for part in ("priors", "potentials", *(("data",) if at_data[number] else ()))
             }
             for at in values
         )
@@ -995,6 +1151,35 @@ def check_moved(
             f"change are {', '.join(map(repr, changed))}. Something that carries labels did not "
             "move, or constants such as fixed weights, or a potential, tell the components apart."
         )
+
+
+def _differing(model: pm.Model, labels: Labels, posterior: xr.Dataset) -> np.ndarray:
+    """Return the draws at which something that stays, and may be about components, differs.
+
+    It is what the data depend on and has as many entries as there are components.
+    """
+    from pytensor.graph.traversal import ancestors
+
+    out = np.zeros([posterior.sizes[name] for name in SAMPLE_DIMS], bool)
+    size = _n_components(posterior, labels)
+    read = set(ancestors(model.observed_RVs))
+    moving = {*labels.allocations, *labels.dropped, *itertools.chain(*labels.siblings)}
+    stays = [
+        rv.name
+        for rv in model.free_RVs
+        if rv in read
+        and rv.name not in moving
+        and not set(labels.dims) & {*posterior[rv.name].dims}
+    ]
+    for name in stays:
+        values = posterior[name].transpose(*SAMPLE_DIMS, ...).values
+        for axis in range(2, values.ndim):
+            if values.shape[axis] == size:
+                out |= _unequal(values, axis)
+    for names in _alike_in_kind(model, stays, posterior):
+        if len(names) == size > 1:
+            out |= _unequal(stack_siblings(posterior, names).values, -1)
+    return out
 
 
 def _spread(n_draws: int) -> np.ndarray:
@@ -1069,15 +1254,15 @@ def recompute(
     _check_stored(joint, names, before, where[_spread(len(where))])
     values = _Values(after, joint, before)
     out = {name: after[name].transpose(*SAMPLE_DIMS, ...).copy(deep=True) for name in names}
+    spread = {name: _spread_of(before[name]) for name in names}
     follows = dict.fromkeys(names, True)
     for chain, draw in where:
         computed = joint.values("deterministics", values[chain, draw])
         for name in names:
-            if follows[name] and not _close(out[name].values[chain, draw], computed[name]):
-                follows[name] = False
-            # Until one differs those that followed keep their bits.
-            if not follows[name] or name in labels.recomputed:
-                out[name].values[chain, draw] = computed[name]
+            at = out[name].values[chain, draw]
+            follows[name] = follows[name] and _same(at, computed[name], spread[name])
+            # Those that have followed at every draw keep their bits: this copy is not returned.
+            out[name].values[chain, draw] = computed[name]
     return {
         name: out[name].transpose(*after[name].dims)
         for name in names
@@ -1158,7 +1343,10 @@ def stray(
         expected = xr.DataArray(np.array([item[name] for item in was]), dims=("_moved", *own))
         if set(outer[:-1]) <= set(own):
             expected = permute(expected, by, labels.dims, outer[-1])
+        spread = _spread_of(expected.expand_dims("chain").rename(_moved="draw"))
         pairs = zip(expected.values, now, strict=True)
-        if not joint.is_random(name) and not all(_close(one, two[name]) for one, two in pairs):
+        if not joint.is_random(name) and not all(
+            _same(one, two[name], spread) for one, two in pairs
+        ):
             found.append(name)
     return found

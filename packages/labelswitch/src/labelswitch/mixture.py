@@ -44,8 +44,19 @@ def is_mixture(rv) -> bool:
 
     if rv.owner is None or not isinstance(rv.owner.op, MixtureRV):
         return False
-    components = rv.owner.inputs[2:]
-    return len({type(component.owner.op) for component in components}) == 1
+    return len({kind(component) for component in rv.owner.inputs[2:]}) == 1
+
+
+def kind(rv) -> tuple:
+    """Return what distributions of the same family share: a class, or the name of one's own.
+
+    Each pm.CustomDist with a logp makes a class for itself; whether those of one name are alike
+    their densities tell.
+    """
+    from pymc.distributions.custom import CustomDistRV
+
+    family = type(rv.owner.op)
+    return (CustomDistRV, family.__name__) if issubclass(family, CustomDistRV) else (family,)
 
 
 def mixtures(model: pm.Model) -> list:
@@ -103,8 +114,23 @@ def mixture_graph(model: pm.Model, mixture) -> tuple:
     """
     import pytensor.tensor as pt
     from pymc import logp
+    from pymc.pytensorf import rvs_in_graph
+    from pytensor.graph.replace import graph_replace
+    from pytensor.graph.traversal import ancestors
 
     _, weights, *components = mixture.owner.inputs
+    # Of a pm.CustomDist with dist=, logp copies the random variables that it meets, and no draws
+    # could be put into the copies. So it meets others, for which they are exchanged again.
+    inner = rvs_in_graph(components) - set(model.basic_RVs)  # a component may be a mixture
+    stand_ins = {
+        parameter: parameter.type()
+        for component in components
+        for parameter in component.owner.inputs
+        if isinstance(parameter.type, pt.TensorType)
+        and set(ancestors([parameter])) & set(model.free_RVs)
+        and parameter not in inner
+    }
+    components = graph_replace(components, stand_ins, strict=False)
     support_ndim = components[0].owner.op.ndim_supp
     latent = None if mixture in model.observed_RVs else mixture.type(mixture.name)
     value = model.rvs_to_values[mixture] if latent is None else latent
@@ -112,6 +138,8 @@ def mixture_graph(model: pm.Model, mixture) -> tuple:
         log_density = logp(components[0], pt.expand_dims(value, -support_ndim - 1))
     else:
         log_density = pt.stack([logp(component, value) for component in components], axis=-1)
+    back = {stand_in: parameter for parameter, stand_in in stand_ins.items()}
+    [log_density] = graph_replace([log_density], back, strict=False)
     return log_density, pt.log(weights), latent
 
 
@@ -211,6 +239,11 @@ def _map_draws(
 ) -> xr.DataArray:
     """Evaluate the mixture at every draw, in memory or, with chunks, when Dask asks for it."""
     mixture = compile_mixture(model, var_name)
+    if dim in (*SAMPLE_DIMS, *mixture.observation_dims):
+        raise ValueError(
+            f"dim: {dim!r} is a dimension of the draws or of the observations of "
+            f"{mixture.name!r}. Give that of the components another name, such as dim='k'."
+        )
     values = posterior_values(mixture, dt)
     posterior = get_posterior(dt)
     n_chains, n_draws = posterior.sizes["chain"], posterior.sizes["draw"]
@@ -336,7 +369,7 @@ def component_log_density(
     ------
     ValueError
         If the model has no mixture, or several and no ``var_name``, or the posterior lacks a
-        variable that the mixture reads.
+        variable that the mixture reads; if ``dim`` is a dimension of the draws or observations.
 
     See Also
     --------
@@ -425,7 +458,8 @@ def responsibilities(
     ------
     ValueError
         If the model has no mixture, or several and no ``var_name``; if the posterior lacks a
-        variable that the mixture reads; if an observation has density zero under every component.
+        variable that the mixture reads; if ``dim`` is a dimension of the draws or observations; if
+        an observation has density zero under every component.
 
     Notes
     -----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +22,10 @@ from labelswitch.draws import (
     draw_coords,
     draw_groups,
     find_responsibilities,
+    has_densities,
     in_place,
+    unconstrained,
+    without_labels,
 )
 from labelswitch.exchangeability import (
     Labels,
@@ -146,16 +150,32 @@ class Relabelled:
         ------
         ValueError
             If a dimension is missing, or chains and draws or the labels of components are others.
+        TypeError
+            If values is no DataArray.
         """
+        if not isinstance(values, xr.DataArray):
+            raise TypeError(
+                f"values: a DataArray is needed, not {type(values).__name__}. Name its dimensions: "
+                f"xr.DataArray(values, dims={[*SAMPLE_DIMS, '...', self.dims[0]]})."
+            )
         needed = [*SAMPLE_DIMS, *([self.by] if self.by else [])]
         if not set(self.dims) & set(values.dims) or not set(needed) <= set(values.dims):
             raise ValueError(
                 f"values: dimensions {', '.join(needed)} and "
                 f"{' or '.join(map(repr, self.dims))} are needed; it has {values.dims}."
             )
+        for name in needed:
+            own, wanted = (item.indexes.get(name) for item in (values, self.permutations))
+            differ = own is not None and wanted is not None and not own.equals(wanted)
+            if differ or values.sizes[name] != self.permutations.sizes[name]:
+                raise ValueError(
+                    f"values: their {name!r} differs from that of the relabelled draws. Select the "
+                    "same ones in the same order."
+                )
         posterior = self.dt["posterior"].to_dataset()
         order = component_order(values, posterior, self.dims, "values")
-        permuted = permute(values.isel(order), self.permutations, self.dims, self.dims[0])
+        permutations = without_labels(self.permutations, self.dims[0])
+        permuted = permute(values.isel(order), permutations, self.dims, self.dims[0])
         return permuted.isel(in_place(order))
 
     def __repr__(self) -> str:
@@ -191,9 +211,28 @@ def _method(name: str) -> Method:
     return METHODS[name]
 
 
+def _check_options(draws: Draws, name: str, options: dict[str, Any]) -> None:
+    """Refuse options that the method does not have, or another number of components."""
+    parameters = inspect.signature(_method(name).function).parameters.values()
+    known = [item.name for item in parameters if item.kind is item.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise TypeError(
+                f"{option}: {name!r} has no such option (it has {', '.join(known)}). What it reads "
+                "comes from dt; see the arguments of relabel."
+            )
+    wanted = options.get("n_components", draws.n_components)
+    if wanted != draws.n_components:
+        raise ValueError(
+            f"n_components: {wanted} are asked for, but {draws.dims[0]!r} has "
+            f"{draws.n_components} components. Leave it out."
+        )
+
+
 def _run(draws: Draws, name: str, options: dict[str, Any]) -> AlgorithmResult:
     """Run one method on the arrays that it takes."""
     method = _method(name)
+    _check_options(draws, name, options)
     arguments: list[Any] = []
     for needed in method.inputs:
         arguments.append(
@@ -295,6 +334,7 @@ def _relabelled(
     recomputed, dropped = (), ()
     stale = set(labels.recomputed)
     groups = draw_groups(dt)
+    bare = without_labels(permutations, dim)
     for group, dataset in groups.items():
         if group == "unconstrained_posterior":
             if moved.any():
@@ -327,17 +367,30 @@ def _relabelled(
             continue
         order = component_order(dataset, draws.posterior, labels.dims, f"dt: in {group!r}")
         dataset = dataset.isel(order)
-        changed = move(dataset, permutations, labels, dim)
+        own = _in_group(labels, group, dataset)
+        if moved.any():
+            _warn_of_summaries(dataset, group, labels.dims)
+            hidden = unconstrained(dataset, group, model)
+            if hidden:
+                warnings.warn(
+                    f"{', '.join(map(repr, hidden))} in the group {group!r} cannot be relabelled, "
+                    "so the result lacks it.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                dataset = dataset.drop_vars(hidden)
+                dropped += tuple(hidden) if group == "posterior" else ()
+        changed = move(dataset, bare, own, dim)
         if group == "posterior" and model is not None and moved.any():
-            before, after = dt["posterior"].to_dataset(), dataset.assign(changed)
+            before, after = dt["posterior"].to_dataset(), _assigned(dataset, changed)
             check_moved(model, labels, before, after, moved)
             anew = recompute(model, labels, before, after, moved)
             changed = {name: item for name, item in changed.items() if name not in anew} | anew
             recomputed = tuple(anew)
             stale = {*labels.recomputed, *anew}
-            stale.update(stray(model, labels, groups.values(), before, after, permutations, moved))
+            stale.update(stray(model, labels, groups.values(), before, after, bare, moved))
             lost = _in(dataset, labels.dropped)
-            dropped = lost
+            dropped += lost
             if lost:
                 warnings.warn(
                     f"{', '.join(map(repr, lost))} cannot be permuted, so the result lacks it. "
@@ -358,8 +411,8 @@ def _relabelled(
                     stacklevel=4,
                 )
         permuted += [name for name in changed if name not in (*permuted, *recomputed)]
-        dataset = dataset.assign(changed).drop_vars(lost).isel(in_place(order))
-        out[group].dataset = dataset.set_coords(draw_coords(out[group].to_dataset()))
+        dataset = _assigned(dataset, changed).drop_vars(lost).isel(in_place(order))
+        out[group].dataset = dataset.set_coords(_in(dataset, draw_coords(out[group].to_dataset())))
     return {
         "dt": out,
         "allocations": labels.allocations,
@@ -368,6 +421,56 @@ def _relabelled(
         "recomputed": recomputed,
         "dropped": dropped,
     }
+
+
+def _in_group(labels: Labels, group: str, dataset: xr.Dataset) -> Labels:
+    """Leave out the variables of a group that have the name of allocations and hold no labels.
+
+    What ``log_prior`` holds under this name is a density, which does not change with the labels.
+    """
+    own = []
+    for name in labels.allocations:
+        if name not in dataset:
+            continue
+        values = dataset[name]
+        kind = values.dtype.kind
+        if kind in "iu":
+            own.append(name)
+            continue
+        if has_densities(group):
+            continue
+        if kind == "b" or (kind == "f" and (values.isnull() | (values == values.round())).all()):
+            raise TypeError(
+                f"allocations: {name!r} in {group!r} holds {values.dtype}, not integer labels. "
+                f"Convert it first, dt[{group!r}][{name!r}] = dt[{group!r}][{name!r}].astype(int), "
+                "without the entries that are NaN; or rename it there if it holds no labels."
+            )
+        warnings.warn(
+            f"{name!r} in the group {group!r} holds {values.dtype}, no integer labels, so it stays "
+            "as it was.",
+            UserWarning,
+            stacklevel=5,
+        )
+    return replace(labels, allocations=tuple(own))
+
+
+def _warn_of_summaries(dataset: xr.Dataset, group: str, dims: Sequence[str]) -> None:
+    """Warn of what carries labels for a chain, or for the draws of all chains, alone."""
+    for name, variable in dataset.data_vars.items():
+        carried = [dim for dim in variable.dims if dim in dims]
+        if carried and len(set(SAMPLE_DIMS) & set(variable.dims)) == 1:
+            warnings.warn(
+                f"{name!r} in the group {group!r} has the dimension {carried[0]!r} but not both "
+                f"chain and draw {variable.dims}, so it cannot be relabelled and stays as it was. "
+                "Compute it anew from the relabelled draws.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+
+def _assigned(dataset: xr.Dataset, changed: dict[str, xr.DataArray]) -> xr.Dataset:
+    """Assign without coordinates, which are the dataset's: Xarray warns of several levels."""
+    return dataset.assign({name: item.variable for name, item in changed.items()})
 
 
 def _in(dataset: xr.Dataset, names: Iterable[str]) -> tuple[str, ...]:
@@ -380,6 +483,7 @@ def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None
     template = draws.as_permutations(
         np.zeros((draws.n_chains * draws.n_draws * n_groups, draws.n_components), np.intp), by
     )
+    order = {}
     if isinstance(permutations, xr.DataArray):
         if set(permutations.dims) != set(template.dims):
             raise ValueError(
@@ -392,8 +496,9 @@ def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None
                     f"permutations: their {name!r} differs from that of the posterior. Select the "
                     "same ones in the same order, or pass an array without coordinates."
                 )
+        order = component_order(permutations, draws.posterior, template.dims[-1:], "permutations")
         permutations = permutations.transpose(*template.dims).values
-    permutations = np.asarray(permutations)
+    permutations = np.asanyarray(permutations)  # a mask is to be refused, not dropped
     if permutations.shape != template.shape:
         raise ValueError(
             f"permutations: shape {template.shape} {template.dims} is needed; it has "
@@ -401,6 +506,8 @@ def _given(permutations: np.ndarray | xr.DataArray, draws: Draws, by: str | None
         )
     flat = permutations.reshape(-1, draws.n_components)
     flat = validation.check_permutations(flat, None, None, "permutations")
+    for index in order.values():  # both where and what they permute
+        flat = np.argsort(index)[flat[:, index]]
     return template.copy(data=flat.reshape(template.shape))
 
 
@@ -417,7 +524,7 @@ def by_group(dt: xr.DataTree, by: str, labels: Labels | Relabelled) -> list[xr.D
         for name, variable in dataset.data_vars.items():
             if by in variable.dims or not set(SAMPLE_DIMS) <= set(variable.dims):
                 continue
-            if name in labels.allocations:
+            if name in labels.allocations and variable.dtype.kind in "iu":
                 raise ValueError(
                     f"by: the allocations {name!r} in {group!r} lack the dimension {by!r}."
                 )
@@ -495,15 +602,16 @@ def relabel(
     allocations : str or sequence of str, optional
         Integer variables that hold sampled labels 0, ..., K - 1. The methods that need
         allocations read them, and every method maps them to the new labels, in all groups of these
-        draws. With ``model`` they are found. Without sampled ones the most probable component at
-        each draw stands in. ``()`` says that there are none.
+        draws where they are integers. With ``model`` they are found. Without sampled ones the most
+        probable component at each draw stands in. ``()`` says that there are none.
     var_names : str or sequence of str, optional
         Parameters that the methods ``pra``, ``sjw`` and ``order`` read. By default all that carry
         ``dim`` and have no dimension of the observations (those of the model's mixture, the
         responsibilities or the allocations).
     permutations : numpy.ndarray or xarray.DataArray, optional
         Permutations of your own, (chain, draw, component), with ``by`` (chain, draw, group,
-        component): ``relabelled[t, j] = original[t, permutations[t, j]]``. No method is run.
+        component): ``relabelled[t, j] = original[t, permutations[t, j]]``. Components are matched
+        by their labels, as for ``responsibilities``. No method is run.
     pivot : tuple or numpy.ndarray, optional
         For ``ecr`` and ``pra``: the draw to which the others are aligned, as its labels
         (chain, draw), or an array: allocations (n,) for ``ecr``, parameters (K, J) for ``pra``.
@@ -535,7 +643,7 @@ def relabel(
         in their coordinates disagree, labels are not 0, ..., K - 1, values are NaN, the method
         lacks an input, or an input is given that the method does not use.
     TypeError
-        If ``dt`` is no DataTree or an input is of the wrong type.
+        If ``dt`` is no DataTree, an input is of the wrong type, or the method has no such option.
 
     Warns
     -----
@@ -543,8 +651,9 @@ def relabel(
         If a variable that ``model`` does not know looks like allocations (of one observation or
         many, padded with NaN or not) and was not named, or has a further dimension as long as
         ``dim``. If a variable was dropped that cannot be permuted but follows from permuted ones,
-        such as the sticks behind the weights. If a group has other draws than the posterior, or
-        holds unconstrained values.
+        such as the sticks behind the weights, or holds unconstrained values. If a group has other
+        draws than the posterior, or what carries ``dim`` lacks the chains or the draws. If what has
+        the name of allocations is no integers in another group.
 
     See Also
     --------
@@ -665,7 +774,7 @@ def relabel(
     sure = [result.confidence for result in results]
     confidence = None
     if all(item is not None for item in sure):
-        like = found.isel({labels.dims[0]: 0}, drop=True)
+        like = without_labels(found, labels.dims[0]).isel({labels.dims[0]: 0})
         confidence = like.copy(data=np.stack(sure, axis=1).reshape(like.shape))
         confidence = confidence.rename("confidence")
     return Relabelled(
@@ -831,7 +940,8 @@ def _clusters(draws: Draws, result: AlgorithmResult) -> np.ndarray:
         return counts.argmax(axis=1)
     p = draws.responsibilities
     dim = next(name for name in draws.dims if name in p.dims)
-    relabelled = permute(p, draws.as_permutations(result.permutations), draws.dims, draws.dims[0])
+    permutations = without_labels(draws.as_permutations(result.permutations), draws.dims[0])
+    relabelled = permute(p, permutations, draws.dims, draws.dims[0])
     return relabelled.mean(SAMPLE_DIMS).transpose(..., dim).values.reshape(-1, k).argmax(axis=1)
 
 

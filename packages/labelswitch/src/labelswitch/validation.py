@@ -70,6 +70,13 @@ def label_type(n_components: int) -> type:
     return np.uint8 if n_components <= np.iinfo(np.int8).max else np.uint64
 
 
+def type_that_holds(kind: np.dtype, n_components: int) -> np.dtype:
+    """Return a type of integers or, where the labels 0, ..., K - 1 go beyond it, a wider one."""
+    if np.iinfo(kind).max >= n_components - 1:
+        return kind
+    return np.min_scalar_type(-n_components if kind.kind == "i" else n_components - 1)
+
+
 def check_allocations(z, n_components: int | None = None) -> tuple[np.ndarray, int]:
     """Return the allocations as a C-contiguous array (m, n) of `label_type`, and K.
 
