@@ -278,6 +278,25 @@ def test_a_distribution_of_one_s_own_given_by_what_draws_it(rng):
     np.testing.assert_allclose(found.values, expected, rtol=1e-12)
 
 
+def test_dimensions_in_another_order_than_the_model_s_are_refused(rng):
+    """Two components in two dimensions: the arrays would fit."""
+    with pm.Model(coords={"component": range(2), "axis": range(2)}) as model:
+        w = pm.Dirichlet("w", np.ones(2), dims="component")
+        mu = pm.Normal("mu", 0, 1, dims=("component", "axis"))
+        y = rng.normal(size=(N, 2))
+        pm.Mixture("y", w=w, comp_dists=pm.MvNormal.dist(mu, np.eye(2)), observed=y)
+    dims = {"w": ["component"], "mu": ["component", "axis"]}
+    dt = draws(rng, dims, w=dirichlet(rng, 2), mu=normal(rng, 2, 2))
+    labelswitch.responsibilities(dt, model=model)
+    dt["posterior"]["mu"] = dt["posterior"]["mu"].transpose("chain", "draw", "axis", "component")
+    for function in (labelswitch.responsibilities, labelswitch.relabel):
+        with pytest.raises(ValueError, match=r"'mu' has the dimensions axis, component, which"):
+            function(dt, model=model)
+    dt["posterior"]["mu"] = dt["posterior"]["mu"].transpose("axis", ..., "chain")
+    with pytest.raises(ValueError, match=r"transpose\('chain', 'draw', 'component', 'axis'\)"):
+        labelswitch.responsibilities(dt, model=model)
+
+
 def test_components_need_a_dimension_other_than_the_observations(rng):
     with pm.Model(coords={"component": range(N)}) as model:
         w = pm.Dirichlet("w", np.ones(2))

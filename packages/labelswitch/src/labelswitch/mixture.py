@@ -185,6 +185,24 @@ def observation_dims(model: pm.Model) -> list[tuple[str, ...]]:
     return [_observation_dims(model, mixture) for mixture in mixtures(model)]
 
 
+def check_dim_order(model: pm.Model, posterior: xr.Dataset) -> None:
+    """Refuse variables whose dimensions stand in another order than in the model.
+
+    Their values go into the model as arrays, which have no names.
+    """
+    for name, dims in model.named_vars_to_dims.items():
+        if name not in posterior:
+            continue
+        own = [dim for dim in posterior[name].dims if dim not in SAMPLE_DIMS]
+        if own != list(dims) and set(own) == set(dims):
+            raise ValueError(
+                f"dt: {name!r} has the dimensions {', '.join(own)}, which the model has in the "
+                f"order {', '.join(map(str, dims))}. Bring them back: "
+                f"dt['posterior'][{name!r}] = "
+                f"dt['posterior'][{name!r}].transpose('chain', 'draw', {str(list(dims))[1:-1]})."
+            )
+
+
 def posterior_values(mixture: CompiledMixture, dt: xr.DataTree) -> dict[str, np.ndarray]:
     """Take the draws that the mixture reads, with chain and draw in front."""
     posterior = get_posterior(dt)
@@ -239,6 +257,7 @@ def _map_draws(
 ) -> xr.DataArray:
     """Evaluate the mixture at every draw, in memory or, with chunks, when Dask asks for it."""
     mixture = compile_mixture(model, var_name)
+    check_dim_order(model, get_posterior(dt))
     if dim in (*SAMPLE_DIMS, *mixture.observation_dims):
         raise ValueError(
             f"dim: {dim!r} is a dimension of the draws or of the observations of "

@@ -37,7 +37,7 @@ from labelswitch.exchangeability import (
     recompute,
     stray,
 )
-from labelswitch.mixture import SAMPLE_DIMS, get_posterior
+from labelswitch.mixture import SAMPLE_DIMS, check_dim_order, get_posterior
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -298,6 +298,7 @@ def _find(
         raise ValueError(f"dim: {list(dims)} names a dimension twice.")
     names = None if allocations is None else as_tuple(allocations, "allocations")
     if model is not None:
+        check_dim_order(model, posterior)
         groups = draw_groups(dt)
         stored = ("observed_data", "constant_data")
         check_data(model, [dt[name].to_dataset() for name in stored if name in dt.children])
