@@ -586,10 +586,10 @@ def _together(components: xr.DataTree, dims: Sequence[str]) -> _Judged:
         if len(carried) == 1:
             values = variable.transpose(*SAMPLE_DIMS, *carried, ...).values.astype(float)
             parameters.append(values.reshape(*values.shape[:3], -1))
-    values = np.concatenate(parameters, axis=-1)
+    # As many as have MOST_ELEMENTS pairs.
+    values = np.concatenate(parameters, axis=-1)[..., : int(np.sqrt(2 * MOST_ELEMENTS))]
     values = _standardised(values.reshape(-1, values.shape[-1])).reshape(values.shape)
     first, second = np.triu_indices(values.shape[-1], 1)
-    first, second = first[:MOST_ELEMENTS], second[:MOST_ELEMENTS]
     sums = (values[..., first] * values[..., second]).sum(axis=2)
     return _judge(xr.DataArray(sums, dims=(*SAMPLE_DIMS, "pair")), len(first))
 
