@@ -118,7 +118,7 @@ def test_similarity_of_responsibilities_is_the_expectation_over_allocations():
 def test_rounded_responsibilities_are_divided_by_their_sum(chunks):
     """Nobody is in the second component, so that what is missing from one is not its share."""
     if chunks:
-        optional("dask.array")
+        pytest.importorskip("dask.array")
     p = np.tile([0.99991, 0.0], (1, 1000, 50, 1))
     dt = az.from_dict({"posterior": {"p": p}}, dims={"p": ["obs", "component"]})
     found = labelswitch.similarity(dt, responsibilities="p", chunks=chunks)
