@@ -336,7 +336,7 @@ def _held(z: np.ndarray | None, relabelled: Relabelled) -> tuple[np.ndarray | No
 
 
 def _occupied(
-    dt: xr.DataTree, relabelled: Relabelled, held: np.ndarray | None, z: np.ndarray | None
+    dt: xr.DataTree, relabelled: Relabelled, held: np.ndarray | None, holding: np.ndarray | None
 ) -> tuple[np.ndarray, str]:
     """Return which relabelled components hold observations, and how that was found out.
 
@@ -354,8 +354,8 @@ def _occupied(
     if held is not None and (relabelled.allocations or not sizes or held.shape[1] in sizes):
         n_together = relabelled.permutations.sizes["chain"] / len(held)
         is_occupied = n_together * held.sum(axis=1) >= EMPTY
-        if z is not None:  # one observation, in most draws, is less than one on average
-            is_occupied |= _holding(z, everyone.size).mean(axis=1) > 0.5
+        if holding is not None:  # one observation, in most draws, is less than one on average
+            is_occupied |= holding.mean(axis=1) > 0.5
         return is_occupied.any(axis=0), ""
     weights = _weights(relabelled.dt["posterior"].to_dataset(), relabelled.dims)
     if weights is None or len(observed) != 1 or not sizes:
@@ -732,7 +732,8 @@ def diagnose(
     after = relabelled.dt["posterior"].to_dataset()
     z = _allocations(relabelled)
     held, source = _held(z, relabelled)
-    occupied, by_weights = _occupied(dt, relabelled, held, z)
+    holding = None if z is None else _holding(z, relabelled.permutations.shape[-1])
+    occupied, by_weights = _occupied(dt, relabelled, held, holding)
     source = by_weights or source
     given = (inputs.get("responsibilities"), relabelled.allocations)
     names = component_variables(
@@ -744,9 +745,8 @@ def diagnose(
     observed = observed_variables(dt).values()
     is_open = is_open and len({frozenset(variable.dims) for variable in observed}) > 1
     others, unjudged = _others(after, names, relabelled, by_observation, is_open)
-    if z is not None and relabelled.by is None:
-        n_occupied = _holding(z, occupied.size).sum(axis=-1)
-        after = after.assign({OCCUPANCY: (SAMPLE_DIMS, n_occupied)})
+    if holding is not None and relabelled.by is None:
+        after = after.assign({OCCUPANCY: (SAMPLE_DIMS, holding.sum(axis=-1))})
         others.append(OCCUPANCY)
     switches = _switches(relabelled.permutations, occupied)
     judged = _judge_all(before, after, names, others, relabelled, occupied, switches)
