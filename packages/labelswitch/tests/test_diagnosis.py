@@ -543,6 +543,25 @@ def test_values_that_belong_together_otherwise_are_another_mode(rng, mu):
     assert diagnosis.recommendation == "do_not_use"
 
 
+def test_a_transition_matrix_alone_has_no_pairs_of_parameters(rng):
+    """Left as it was by permutations that move nothing, though one chain has other labels."""
+    rows = rng.dirichlet([30, 2, 2], size=(N_CHAINS, N_DRAWS))
+    others = rng.dirichlet([2, 10, 20], size=(N_CHAINS, N_DRAWS, 2))
+    transition = np.concatenate([rows[:, :, np.newaxis], others], axis=2)
+    transition[2] = transition[2][:, ::-1, ::-1]
+    dt = tree(np.zeros((N_CHAINS, N_DRAWS, 3)), transition=transition)
+    dt["posterior"] = dt["posterior"].to_dataset().drop_vars("mu")
+    same = np.tile(np.arange(3), (N_CHAINS, N_DRAWS, 1))
+    diagnosis = labelswitch.diagnose(dt, dim=["component", "component_to"], permutations=same)
+    assert diagnosis.recommendation == "compare_methods"
+
+
+def test_many_elements_of_a_single_draw_are_not_judged(rng):
+    many = rng.normal(size=(1, 1, 1001))
+    mu = rng.normal([-3.0, 3.0], 0.1, size=(1, 1, 2))
+    assert labelswitch.diagnose(tree(mu, many=many)).recommendation == "run_longer"
+
+
 def test_the_same_chain_twice_is_one_chain(mu, w):
     mu[3], w[3] = mu[1], w[1]
     diagnosis = labelswitch.diagnose(tree(mu, w))

@@ -210,7 +210,7 @@ def _judge(values: xr.DataArray, n_elements: int) -> _Judged:
     ordered = values.transpose(*SAMPLE_DIMS, ...)
     array = np.asarray(ordered.values, float).reshape(*ordered.shape[:2], -1)
     judged = np.arange(array.shape[2])
-    if array.shape[2] > MOST_ELEMENTS:
+    if array.shape[2] > MOST_ELEMENTS and array.shape[1] > 1:
         judged = _most_apart(array)
         array = array[:, :, judged]
     names = [_element(ordered, np.unravel_index(i, ordered.shape[2:])) for i in judged]
@@ -586,6 +586,8 @@ def _together(components: xr.DataTree, dims: Sequence[str]) -> _Judged:
         if len(carried) == 1:
             values = variable.transpose(*SAMPLE_DIMS, *carried, ...).values.astype(float)
             parameters.append(values.reshape(*values.shape[:3], -1))
+    if not parameters:  # the rows and columns of a matrix are no parameters of one component
+        return _Judged(*np.empty((3, 0)), [])
     # As many as have MOST_ELEMENTS pairs.
     values = np.concatenate(parameters, axis=-1)[..., : int(np.sqrt(2 * MOST_ELEMENTS))]
     values = _standardised(values.reshape(-1, values.shape[-1])).reshape(values.shape)
