@@ -340,6 +340,28 @@ def test_sjw_sampled_permutations_follow_the_seed():
 # --- the kernels against SciPy ---------------------------------------------------------------
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(2, 4), st.integers(1, 6))
+def test_totals_that_starts_share_are_the_sums_of_their_draws(seed, n_starts, size, n_draws):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(size), size=(n_draws, 3))
+    kept = rng.permuted(np.tile(np.arange(size), (n_draws, 1)), axis=1)
+    starts = []
+    for _ in range(n_starts):  # mostly one labelling under several names, with stray draws
+        one = kept[:, rng.permutation(size)]
+        for t in np.nonzero(rng.random(n_draws) < 0.2)[0]:
+            one[t] = rng.permutation(size)
+        starts.append(one)
+    room = np.empty((1, size, 3))
+    still, nothing = np.zeros(n_starts, bool), np.empty((0, size, 3))
+    _, totals, _, bad = kernels.sweep_probabilities(
+        p, room, nothing, np.array(starts), 0.0, still, 1e-6
+    )
+    assert bad == (-1, -1)
+    for one, total in zip(starts, totals, strict=True):
+        relabelled = np.take_along_axis(p, one[:, np.newaxis], axis=2)
+        np.testing.assert_allclose(total.T, relabelled.sum(axis=0), rtol=1e-12)
+
+
 @given(
     hnp.arrays(
         np.float64,
@@ -352,7 +374,7 @@ def test_assignment_is_scipys_to_the_tie(cost):
     workspace = kernels._workspace(size)
     permutations = np.empty((len(cost), size), np.intp)
     for t, matrix in enumerate(cost):
-        total = kernels._assign(matrix, permutations, t, workspace)
+        total, _ = kernels._assign(matrix, permutations, t, workspace)
         permutation = permutations[t]
         _, column = linear_sum_assignment(matrix)
         np.testing.assert_array_equal(np.argsort(column), permutation)
@@ -708,6 +730,15 @@ def test_the_gap_is_that_of_the_second_best_permutation(size, margin):
     np.testing.assert_allclose(totals, every[:, 0])
     expected = every[:, 1] - every[:, 0] if size > 1 else np.full(30, np.inf)
     np.testing.assert_allclose(gaps, expected, atol=1e-12)
+
+
+def test_the_gap_sees_a_cycle_of_three_where_each_row_has_its_own_minimum():
+    """No exchange of two costs less than 10, the cycle 3."""
+    cost = np.full((1, 4, 4), 10.0)
+    cost[0, np.arange(4), np.arange(4)] = 0.0
+    cost[0, [0, 1, 2], [1, 2, 0]] = 1.0
+    _, _, gaps = kernels.assign(cost, np.arange(4)[np.newaxis])
+    np.testing.assert_allclose(gaps, 3.0)
 
 
 def test_confidence_of_every_method():

@@ -29,42 +29,52 @@ def _compile(**options):
 
 @_compile()
 def _workspace(size):
-    """Return the scratch arrays of `_assign`; the first two rows are the dual vectors."""
+    """Return the scratch arrays of `_assign`.
+
+    The first two rows are the dual vectors, the third the margins of the rows.
+    """
     return np.zeros((3, size)), np.zeros((5, size), np.intp)
 
 
-@_compile()
+@_compile(forceinline=True)
 def _assign(cost, permutations, t, workspace):
-    """Write the cheapest permutation of one square cost matrix into row t; return its cost.
+    """Write the cheapest permutation of one square cost matrix into row t.
 
-    ``cost[k, j]`` is the cost of turning the old label k into the new label j. The duals stay in
-    the workspace: ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation. When each row
-    has one minimum, in a column of its own, that is the answer; mostly, it is. No branch depends on
-    the costs here, and no array is a view, which Numba would count.
+    ``cost[k, j]`` is the cost of turning the old label k into the new label j. Returns its cost,
+    and whether the matrix is clear: each row has one minimum, in a column of its own. Then that is
+    the answer, and the workspace holds each row's minimum, its column, and by how much the second
+    is above it. Mostly, it is clear; no branch depends on the costs here, and no array is a view,
+    which Numba would count. Otherwise the duals are in the workspace: ``u[k] + v[j] <= cost[k, j]``
+    with equality along the permutation.
     """
     duals, marks = workspace
     size = cost.shape[0]
     for column in range(size):
         marks[0, column] = 0
         duals[1, column] = 0.0
-    unique = True
+    is_clear = True
     total = 0.0
     for row in range(size):
         lowest = cost[row, 0]
-        best = ties = 0
+        second = np.inf
+        best = 0
         for column in range(1, size):
             other = cost[row, column]
-            ties = 0 if other < lowest else ties + (other == lowest)
-            best = column if other < lowest else best
-            lowest = other if other < lowest else lowest
-        unique = unique and ties == 0 and marks[0, best] == 0
+            lower = other < lowest
+            higher = lowest if lower else other
+            second = higher if higher < second else second
+            best = column if lower else best
+            lowest = other if lower else lowest
+        is_clear = is_clear and second > lowest and marks[0, best] == 0
         marks[0, best] = 1
+        marks[1, row] = best
         permutations[t, best] = row
         duals[0, row] = lowest
+        duals[2, row] = second - lowest
         total += lowest
-    if unique and total < np.inf:
-        return total
-    return _assign_by_paths(cost, permutations[t], workspace)
+    if is_clear and total < np.inf:
+        return total, True
+    return _assign_by_paths(cost, permutations[t], workspace), False
 
 
 @_compile()
@@ -137,34 +147,48 @@ def _assign_by_paths(cost, permutation, workspace):
     return total
 
 
-@_compile()
-def _gap(cost, permutations, t, step, workspace):
+@_compile(forceinline=True)
+def _gap(cost, permutations, t, is_clear, step, workspace):
     """Return how much more the second best permutation costs than this one, the best.
 
     Another permutation differs by a cycle of labels, or by several. Moving the old label of j to
-    the new label i adds ``step[j, i]``, so the cheapest change is the shortest cycle, which Floyd
-    and Warshall's algorithm finds. The duals that `_assign` has left cancel along a cycle and make
+    the new label i adds ``step[j, i]``, so the cheapest change is the shortest cycle. It visits
+    other labels, so that a cycle of three or more costs at least the three least of the cheapest
+    steps away from each label, which mostly exceeds the best exchange of two. Otherwise Floyd and
+    Warshall's algorithm finds it. The duals that `_assign` has left cancel along a cycle and make
     all steps non-negative, so a path as long as a known cycle need not be followed.
     """
     size = cost.shape[0]
-    duals = workspace[0]
+    duals, marks = workspace
+    best = np.inf
+    first = second = third = np.inf  # the three least of the cheapest steps
+    if is_clear:
+        for row in range(size):
+            away = duals[2, row]
+            third = min(third, max(second, away))
+            second = min(second, max(first, away))
+            first = min(first, away)
+            for other in range(row):
+                there = cost[row, marks[1, other]] - duals[0, row]
+                best = min(best, there + (cost[other, marks[1, row]] - duals[0, other]))
+        if first + second + third >= best:
+            return best
     for j in range(size):
         row = permutations[t, j]
         for i in range(size):
             step[j, i] = cost[row, i] - duals[0, row] - duals[1, i]
-    best = np.inf
-    first = second = third = np.inf  # the three least of the cheapest steps away from each label
-    for j in range(size):
-        away = np.inf
-        for i in range(size):
-            if i != j:
-                away = min(away, step[j, i])
-                best = min(best, step[j, i] + step[i, j])
-        third = min(third, max(second, away))
-        second = min(second, max(first, away))
-        first = min(first, away)
-    if first + second + third >= best:  # what a longer cycle costs at least
-        return max(best, 0.0)
+    if not is_clear:
+        for j in range(size):
+            away = np.inf
+            for i in range(size):
+                if i != j:
+                    away = min(away, step[j, i])
+                    best = min(best, step[j, i] + step[i, j])
+            third = min(third, max(second, away))
+            second = min(second, max(first, away))
+            first = min(first, away)
+        if first + second + third >= best:
+            return max(best, 0.0)
     for k in range(size):
         for j in range(size):
             to_k = step[j, k]
@@ -178,21 +202,33 @@ def _gap(cost, permutations, t, step, workspace):
     return max(best, 0.0)  # a tie that was kept may be below by rounding
 
 
-@_compile()
-def _assign_or_keep(cost, current, permutations, t, workspace):
-    """Like `_assign`, but keep the current permutation where it is as good.
+@_compile(forceinline=True)
+def _keep(cost, current, permutations, t, lowest):
+    """Keep the current permutation where it is as good as the cheapest; return the cost, and if so.
 
     Otherwise ties would make sweeps wander, and a second relabelling undo the first.
     """
-    best = _assign(cost, permutations, t, workspace)
     kept = 0.0
     for j in range(cost.shape[0]):
         kept += cost[current[t, j], j]
-    if kept <= best + TIE * abs(best):
-        for j in range(cost.shape[0]):
-            permutations[t, j] = current[t, j]
-        return kept
-    return best
+    if kept > lowest + TIE * abs(lowest):
+        return lowest, False
+    for j in range(cost.shape[0]):
+        permutations[t, j] = current[t, j]
+    return kept, True
+
+
+@_compile(forceinline=True)
+def _assign_or_keep(cost, current, permutations, t, workspace):
+    """Like `_assign`, but keep the current permutation where it is as good."""
+    lowest, is_clear = _assign(cost, permutations, t, workspace)
+    is_same = True
+    for j in range(cost.shape[0]):
+        is_same = is_same and permutations[t, j] == current[t, j]
+    if is_same:
+        return lowest, is_clear
+    lowest, is_kept = _keep(cost, current, permutations, t, lowest)
+    return lowest, is_clear and not is_kept
 
 
 @_compile()
@@ -212,8 +248,8 @@ def assign(cost, current):
     workspace = _workspace(size)
     step = np.empty((size, size))
     for t in range(n_draws):
-        totals[t] = _assign_or_keep(cost[t], current, permutations, t, workspace)
-        gaps[t] = _gap(cost[t], permutations, t, step, workspace)
+        totals[t], is_clear = _assign_or_keep(cost[t], current, permutations, t, workspace)
+        gaps[t] = _gap(cost[t], permutations, t, is_clear, step, workspace)
     return permutations, totals, gaps
 
 
@@ -267,12 +303,12 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
                 count = partial[cell] + partial[cell + n_cells]
                 count += partial[cell + 2 * n_cells] + partial[cell + 3 * n_cells]
                 cost[k, j] = -float(count)
-        if keep:
-            total += _assign_or_keep(cost, current, permutations, t, workspace)
-        else:
-            total += _assign(cost, permutations, t, workspace)
+        lowest, is_clear = _assign(cost, permutations, t, workspace)
+        if keep and not is_clear:  # whole numbers: where they are clear, none is as good
+            lowest, _ = _keep(cost, current, permutations, t, lowest)
+        total += lowest
         if want_gaps:
-            gaps[t] = _gap(cost, permutations, t, step, workspace)
+            gaps[t] = _gap(cost, permutations, t, is_clear, step, workspace)
     return permutations, total + z.size, gaps
 
 
@@ -310,7 +346,7 @@ def in_draw_order(p, draws):
                     draws[t, k, i] = p[t, i, k]
 
 
-@_compile(fastmath=REORDER)
+@_compile(fastmath=REORDER, error_model="numpy")  # or each division looks for a zero
 def _clip_draw(draw, eps, tolerance, row_sum):
     """Clip one draw (K, n) to [eps, 1 - eps] and renormalise it.
 
@@ -388,11 +424,30 @@ def _products(targets, draw, table):
                 a3 += t3[i] * a
             table[r, k], table[r + 1, k], table[r + 2, k], table[r + 3, k] = a0, a1, a2, a3
     for r in range(fours, n_rows):
-        for k in range(size):
+        row = targets[r]
+        for k in range(0, size // 4 * 4, 4):
+            d0, d1, d2, d3 = draw[k], draw[k + 1], draw[k + 2], draw[k + 3]
+            a0 = a1 = a2 = a3 = 0.0
+            for i in range(n_observations):
+                a = row[i]
+                a0 += a * d0[i]
+                a1 += a * d1[i]
+                a2 += a * d2[i]
+                a3 += a * d3[i]
+            table[r, k], table[r, k + 1], table[r, k + 2], table[r, k + 3] = a0, a1, a2, a3
+        for k in range(size // 4 * 4, size):
+            last = draw[k]
             product = 0.0
             for i in range(n_observations):
-                product += targets[r, i] * draw[k, i]
+                product += row[i] * last[i]
             table[r, k] = product
+
+
+@_compile()
+def _copy_total(total, renaming, s):
+    """Give start s the total of the start before it, under its own names."""
+    for j in range(total.shape[1]):
+        total[s, j] = total[s - 1, renaming[s, j]]
 
 
 @_compile(fastmath=REORDER)
@@ -434,6 +489,10 @@ def sweep_probabilities(p, draws, targets, current, eps, move, tolerance):
     gaps = np.zeros((n_starts, n_draws))
     step = np.empty((size, size))
     total = np.zeros((n_starts, size, n_observations))
+    # As long as a start relabels as the one before it, but for one renaming of the labels, it has
+    # the same total.
+    shared = np.arange(n_starts) > 0
+    renaming = np.empty((n_starts, size), np.intp)
     one_by_one = len(draws) == 1
     row_sum = np.empty(n_observations)
     rows = targets.reshape(-1, n_observations)
@@ -457,13 +516,34 @@ def sweep_probabilities(p, draws, targets, current, eps, move, tolerance):
                     for k in range(size):
                         cost[k, j] = -table[first + j, k]
                 first += size
-                _assign_or_keep(cost, current[s], permutations[s], t, workspace)
+                _, is_clear = _assign_or_keep(cost, current[s], permutations[s], t, workspace)
                 if tolerance < 0.0:
-                    gaps[s, t] = _gap(cost, permutations[s], t, step, workspace)
-            for j in range(size):
-                source = permutations[s, t, j]
-                for i in range(n_observations):
-                    total[s, j, i] += draw[source, i]
+                    gaps[s, t] = _gap(cost, permutations[s], t, is_clear, step, workspace)
+        for s in range(1, n_starts):
+            if t == 0:
+                for j in range(size):
+                    for k in range(size):
+                        if permutations[s, 0, j] == permutations[s - 1, 0, k]:
+                            renaming[s, j] = k
+            if shared[s]:
+                for j in range(size):
+                    if permutations[s, t, j] != permutations[s - 1, t, renaming[s, j]]:
+                        shared[s] = False
+                if not shared[s]:
+                    first = s
+                    while shared[first - 1]:
+                        first -= 1
+                    for one in range(first, s + 1):
+                        _copy_total(total, renaming, one)
+        for s in range(n_starts):
+            if not shared[s]:
+                for j in range(size):
+                    source = permutations[s, t, j]
+                    for i in range(n_observations):
+                        total[s, j, i] += draw[source, i]
+    for s in range(1, n_starts):
+        if shared[s]:
+            _copy_total(total, renaming, s)
     return permutations, total, gaps, (-1, -1)
 
 
@@ -550,8 +630,8 @@ def sweep_data_based(count, mean, squares, centre, spread, floor):
                     spread[j, d] += (deviation - spread[j, d]) / n_spread[j]
     for t in range(n_draws):
         _fill_k_means_cost(cost, count[t], mean[t], squares[t], centre, spread, floor, n_centre)
-        totals[t] = _assign_or_keep(cost, identity, permutations, t, workspace)
-        gaps[t] = _gap(cost, permutations, t, step, workspace)
+        totals[t], is_clear = _assign_or_keep(cost, identity, permutations, t, workspace)
+        gaps[t] = _gap(cost, permutations, t, is_clear, step, workspace)
     return permutations, totals, gaps
 
 
@@ -610,7 +690,7 @@ def permutation_posterior(log_density, z, current, uniform, exact):
             k = z[t, i]
             for j in range(size):
                 cost[k, j] -= log_density[i, j]
-        best = _assign_or_keep(cost, current, permutations, t, workspace)
+        best, _ = _assign_or_keep(cost, current, permutations, t, workspace)
         log_sum -= best
         if not exact:
             for j in range(size):
