@@ -177,6 +177,7 @@ def test_the_command_writes_nothing_where_values_are_missing(tmp_path, capsys):
         (["draws.nc", "--output", "nowhere/out.nc"], "there is no folder .*nowhere"),
         (["text.nc"], "text.nc: "),
         (["draws.nc", "--output", "folder", "--overwrite"], "folder is a folder; name a file"),
+        (["draws.nc", "--one-based"], "--one-based: name the variables of labels"),
         (["folder"], "folder is a folder, and the command reads NetCDF files.*Zarr"),
     ],
 )
@@ -213,6 +214,36 @@ def test_the_command_reads_labels_with_a_fill_value_as_integers(tmp_path, capsys
     expected = labelswitch.relabel(dt, allocations="z", method="pra").dt[group]["z"]
     np.testing.assert_array_equal(written[group]["z"], expected)
     assert written[group]["z"].dtype.kind == "i"
+
+
+def test_the_command_reads_and_writes_labels_that_count_from_one(tmp_path, capsys):
+    path, output = tmp_path / "draws.nc", tmp_path / "draws.relabelled.nc"
+    mu, w = switched(n_draws=400)
+    z = mu.argsort(axis=-1)[..., [0, 1, 1, 2]]
+    dims = {"mu": ["component"], "w": ["component"], "z": ["obs"]}
+    from_zero = az.from_dict({"posterior": {"mu": mu, "w": w, "z": z}}, dims=dims)
+    az.from_dict({"posterior": {"mu": mu, "w": w, "z": z + 1.0}}, dims=dims).to_netcdf(
+        path, engine=h5netcdf.__name__
+    )
+    options = [str(path), "--allocations", "z", "--method", "pra"]
+    with pytest.raises(SystemExit):
+        main(options)
+    assert "look 1-based" in (error := capsys.readouterr().err)
+    assert "Or say --one-based." in error
+    assert main([*options, "--one-based"]) == 0
+    assert "'z' was read as whole numbers" in capsys.readouterr().err
+    written = xr.open_datatree(output, engine="h5netcdf").load()
+    written.close()
+    expected = labelswitch.relabel(from_zero, allocations="z", method="pra").dt.posterior
+    np.testing.assert_array_equal(written.posterior["z"], expected["z"] + 1)
+    np.testing.assert_array_equal(written.posterior["mu"], expected["mu"])
+    assert main([*options, "--one-based", "--overwrite"]) == 0
+    output.unlink()
+    from_zero.to_netcdf(path, engine=h5netcdf.__name__)
+    with pytest.raises(SystemExit):
+        main([*options, "--one-based"])
+    assert "the labels of 'z' run from -1 to 1" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_the_module_runs_as_a_command(tmp_path):

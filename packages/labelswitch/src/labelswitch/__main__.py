@@ -31,6 +31,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", help="the relabelling method; by default what the draws allow")
     parser.add_argument("--by", metavar="NAME", help="a dimension of groups with their own labels")
     parser.add_argument("--allocations", nargs="+", metavar="NAME", help="variables of labels")
+    parser.add_argument(
+        "--one-based",
+        action="store_true",
+        help="the labels count from 1, as in R and Stan, and shall do so in the output",
+    )
     parser.add_argument("--responsibilities", metavar="NAME", help="variable of P(z | y)")
     parser.add_argument("--var-names", nargs="+", metavar="NAME", help="parameters to align")
     parser.add_argument(
@@ -56,6 +61,16 @@ def _read_labels(dt: xr.DataTree, names: Sequence[str]) -> None:
                     UserWarning,
                     stacklevel=2,
                 )
+
+
+def _count_from(dt: xr.DataTree, names: Sequence[str], first: int) -> None:
+    """Let labels that count from 0 count from 1, and with -1 those that count from 1 from 0."""
+    from labelswitch.draws import draw_groups
+
+    for group, dataset in draw_groups(dt).items():
+        for name in set(names) & set(dataset.data_vars):
+            if dataset[name].dtype.kind in "iu":
+                dt[group][name] = dataset[name].astype(int) + first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if output.resolve() == given.draws.resolve():
         parser.error("--output: this is the file of the draws, which stays as it is.")
 
+    if given.one_based and not given.allocations:
+        parser.error("--one-based: name the variables of labels, --allocations.")
+
     import xarray as xr
 
     from labelswitch import diagnose
@@ -113,11 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dt = xr.open_datatree(given.draws, engine="h5netcdf").load()
             dt.close()
             _read_labels(dt, given.allocations or ())
+            if given.one_based:
+                _count_from(dt, given.allocations, -1)
             diagnosis = diagnose(
                 dt, dim=given.dim, **{name: item for name, item in inputs.items() if item}
             )
         except (KeyError, OSError, TypeError, ValueError) as error:
-            parser.error(f"{given.draws}: {error}")
+            remedy = " Or say --one-based." if "look 1-based" in str(error) else ""
+            parser.error(f"{given.draws}: {error}{remedy}")
     for item in caught:
         if issubclass(item.category, UserWarning):
             print(f"warning: {item.message}", file=sys.stderr)
@@ -125,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if diagnosis.relabelled is None:
         print("\nNothing was written.")
         return 1
+    if given.one_based:
+        _count_from(diagnosis.relabelled.dt, given.allocations, 1)
     diagnosis.relabelled.dt.to_netcdf(output, engine="h5netcdf")
     print(f"\nThe relabelled draws are in {output}.")
     return 0
