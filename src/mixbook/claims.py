@@ -65,7 +65,7 @@ def claim(
     at_least: float | None = None,
     at_most: float | None = None,
     may_be_zero: bool = False,
-    same_as: str | None = None,
+    same_as: str | tuple[str, ...] = (),
 ) -> None:
     """Check a statement, show it in one line, and glue its value for the prose.
 
@@ -88,9 +88,10 @@ def claim(
         comparison of a number with itself gives, and is refused otherwise; and so is a ratio of
         exactly 1 between two limits that are no closer than 0.01. Counts are exempt.
     same_as
-        The name of a claim in the same cell that honestly measures the same number. Otherwise two
-        that agree in all digits are refused: one row was read for both. Numbers of up to five
-        decimals, such as counts and shares, are exempt, and rounding errors, below 1e-9.
+        The name of a claim in the same cell that honestly measures the same number, or the names of
+        several that may. Otherwise two that agree in all digits are refused: one row was read for
+        both. Numbers of up to five decimals, such as counts and shares, are exempt, and rounding
+        errors, below 1e-9.
 
     Raises
     ------
@@ -167,7 +168,7 @@ def claim(
     if shell is not None and abs(number) > 1e-9 and abs(number - round(number, 5)) > 1e-12:
         shell.events.register("post_run_cell", _forget)  # once, however often
         first = _measured.setdefault(number, name)
-        if first not in (name, same_as):
+        if first not in (name, *((same_as,) if isinstance(same_as, str) else same_as)):
             raise ClaimError(
                 f"{statement}: measured {number:.6g}, to the last digit what claim {first!r} of "
                 f"this cell measured. If both are right, say same_as={first!r}.",

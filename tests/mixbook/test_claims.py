@@ -138,6 +138,9 @@ def test_two_claims_of_a_cell_do_not_read_one_number(monkeypatch):
     with pytest.raises(ClaimError, match="say same_as='first'"):
         claim("the second", third, name="second", at_least=0)
     claim("the second, as it must", third, name="must", at_least=0, same_as="first")
+    claim("or as it may", third, name="may", at_least=0, same_as=("zeroth", "first"))
+    with pytest.raises(ClaimError, match="say same_as='first'"):
+        claim("the third", third, name="third", at_least=0, same_as=("zeroth", "second"))
     for name, number in (("a", 0.25), ("b", 1e-12), ("c", 7.0), ("d", True)):
         limits = {} if number is True else {"at_least": 0}
         claim(f"shares, errors and counts may agree: {name}", number, name=name, **limits)
