@@ -41,11 +41,11 @@ def _assign(cost, permutations, t, workspace):
     """Write the cheapest permutation of one square cost matrix into row t.
 
     ``cost[k, j]`` is the cost of turning the old label k into the new label j. Returns its cost,
-    and whether the matrix is clear: each row has one minimum, in a column of its own. Then that is
-    the answer, and the workspace holds each row's minimum, its column, and by how much the second
-    is above it. Mostly, it is clear; no branch depends on the costs here, and no array is a view,
-    which Numba would count. Otherwise the duals are in the workspace: ``u[k] + v[j] <= cost[k, j]``
-    with equality along the permutation.
+    and whether the matrix is clear: each row has one minimum, in a column of its own, and no other
+    permutation is tied. Then that is the answer, and the workspace holds each row's minimum, its
+    column, and by how much the second is above it. Mostly, it is clear; no branch depends on the
+    costs here, and no array is a view, which Numba would count. Otherwise the duals are in the
+    workspace: ``u[k] + v[j] <= cost[k, j]``, with equality along the permutation.
     """
     duals, marks = workspace
     size = cost.shape[0]
@@ -54,6 +54,7 @@ def _assign(cost, permutations, t, workspace):
         duals[1, column] = 0.0
     is_clear = True
     total = 0.0
+    least = np.inf
     for row in range(size):
         lowest = cost[row, 0]
         second = np.inf
@@ -71,8 +72,9 @@ def _assign(cost, permutations, t, workspace):
         permutations[t, best] = row
         duals[0, row] = lowest
         duals[2, row] = second - lowest
+        least = min(least, second - lowest)
         total += lowest
-    if is_clear and total < np.inf:
+    if is_clear and least > TIE * abs(total) and total < np.inf:
         return total, True
     return _assign_by_paths(cost, permutations[t], workspace), False
 
@@ -204,7 +206,7 @@ def _gap(cost, permutations, t, is_clear, step, workspace):
 
 @_compile(forceinline=True)
 def _keep(cost, current, permutations, t, lowest):
-    """Keep the current permutation where it is as good as the cheapest; return the cost, and if so.
+    """Keep the current permutation where it is as good as the cheapest; return the cost.
 
     Otherwise ties would make sweeps wander, and a second relabelling undo the first.
     """
@@ -212,23 +214,19 @@ def _keep(cost, current, permutations, t, lowest):
     for j in range(cost.shape[0]):
         kept += cost[current[t, j], j]
     if kept > lowest + TIE * abs(lowest):
-        return lowest, False
+        return lowest
     for j in range(cost.shape[0]):
         permutations[t, j] = current[t, j]
-    return kept, True
+    return kept
 
 
 @_compile(forceinline=True)
 def _assign_or_keep(cost, current, permutations, t, workspace):
     """Like `_assign`, but keep the current permutation where it is as good."""
     lowest, is_clear = _assign(cost, permutations, t, workspace)
-    is_same = True
-    for j in range(cost.shape[0]):
-        is_same = is_same and permutations[t, j] == current[t, j]
-    if is_same:
-        return lowest, is_clear
-    lowest, is_kept = _keep(cost, current, permutations, t, lowest)
-    return lowest, is_clear and not is_kept
+    if not is_clear:
+        lowest = _keep(cost, current, permutations, t, lowest)
+    return lowest, is_clear
 
 
 @_compile()
@@ -304,8 +302,8 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
                 count += partial[cell + 2 * n_cells] + partial[cell + 3 * n_cells]
                 cost[k, j] = -float(count)
         lowest, is_clear = _assign(cost, permutations, t, workspace)
-        if keep and not is_clear:  # whole numbers: where they are clear, none is as good
-            lowest, _ = _keep(cost, current, permutations, t, lowest)
+        if keep and not is_clear:
+            lowest = _keep(cost, current, permutations, t, lowest)
         total += lowest
         if want_gaps:
             gaps[t] = _gap(cost, permutations, t, is_clear, step, workspace)
