@@ -732,6 +732,15 @@ def test_the_gap_is_that_of_the_second_best_permutation(size, margin):
     np.testing.assert_allclose(gaps, expected, atol=1e-12)
 
 
+def test_a_permutation_that_is_worse_by_rounding_is_kept():
+    """Each row has one minimum, but the other permutation costs only rounding more."""
+    for more, expected in ((1e-14, [1, 0]), (1e-9, [0, 1])):
+        cost = 1.0 + more * (1 - np.eye(2))[np.newaxis]
+        permutations, _, gaps = kernels.assign(cost, np.array([[1, 0]]))
+        np.testing.assert_array_equal(permutations, [expected])
+        np.testing.assert_allclose(gaps, 2 * more, atol=1e-13)
+
+
 def test_the_gap_sees_a_cycle_of_three_where_each_row_has_its_own_minimum():
     """No exchange of two costs less than 10, the cycle 3."""
     cost = np.full((1, 4, 4), 10.0)
