@@ -45,32 +45,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _named(dt: xr.DataTree, names: Sequence[str]) -> list[tuple[str, str, xr.DataArray]]:
+    """Return group, name and values of the variables of these names, in every group of draws."""
+    from labelswitch.draws import draw_groups
+
+    return [
+        (group, name, dataset[name])
+        for group, dataset in draw_groups(dt).items()
+        for name in set(names) & set(dataset.data_vars)
+    ]
+
+
 def _read_labels(dt: xr.DataTree, names: Sequence[str]) -> None:
     """Turn labels that were read as floats, such as those with a fill value, into integers."""
-    from labelswitch.draws import draw_groups, has_densities
+    from labelswitch.draws import has_densities
 
-    for group, dataset in draw_groups(dt).items():
-        for name in set(names) & set(dataset.data_vars):
-            values = dataset[name]
-            whole = values.dtype.kind == "f" and bool((values == values.round()).all())
-            if whole and not has_densities(group):
-                dt[group][name] = values.astype(int)
-                warnings.warn(
-                    f"{name!r} was read as whole numbers of type {values.dtype}, and is taken as "
-                    "integers.",
-                    UserWarning,
-                    stacklevel=2,
-                )
+    for group, name, values in _named(dt, names):
+        whole = values.dtype.kind == "f" and bool((values == values.round()).all())
+        if whole and not has_densities(group):
+            dt[group][name] = values.astype(int)
+            warnings.warn(
+                f"{name!r} was read as whole numbers of type {values.dtype}, and is taken as "
+                "integers.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _count_from(dt: xr.DataTree, names: Sequence[str], first: int) -> None:
     """Let labels that count from 0 count from 1, and with -1 those that count from 1 from 0."""
-    from labelswitch.draws import draw_groups
-
-    for group, dataset in draw_groups(dt).items():
-        for name in set(names) & set(dataset.data_vars):
-            if dataset[name].dtype.kind in "iu":
-                dt[group][name] = dataset[name].astype(int) + first
+    for group, name, values in _named(dt, names):
+        if values.dtype.kind in "iu":
+            dt[group][name] = values.astype(int) + first
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
