@@ -170,6 +170,91 @@ def test_stephens_finds_the_global_optimum_of_small_problems():
     assert found >= 7
 
 
+@pytest.mark.parametrize("method", ["stephens", "ecr_iterative_1", "ecr_iterative_2"])
+def test_a_start_that_only_renames_another_is_not_followed(method, capsys):
+    """A renaming names the new labels; that of the old ones in every draw is another start."""
+    mixture = Mixture(seed=3, n_draws=301, distance=1.5)
+    run = {
+        "stephens": lambda starts: labelswitch.stephens(mixture.p, starts=starts, progress=True),
+        "ecr_iterative_1": lambda starts: labelswitch.ecr_iterative_1(
+            mixture.z, starts=starts, progress=True
+        ),
+        "ecr_iterative_2": lambda starts: labelswitch.ecr_iterative_2(
+            mixture.z, mixture.p, starts=starts, progress=True
+        ),
+    }[method]
+
+    def n_lines(*starts):
+        run(list(starts))
+        return len(capsys.readouterr().err.splitlines())
+
+    start = random_permutations(np.random.default_rng(0), 301, 3)
+    start[100:] = mixture.truth[100:]  # otherwise each label is as frequent, and ties decide
+    renaming = np.array([1, 2, 0])
+    alone = n_lines(start)
+    assert n_lines(start, start[:, renaming]) == alone
+    if method != "ecr_iterative_1":  # which writes a line for a start, not for a sweep
+        assert n_lines(start, renaming[start]) > alone
+
+
+def test_starts_that_arrive_where_another_is_read_the_probabilities_no_more(monkeypatch):
+    mixture = Mixture(n_draws=300)
+    sweep = labelswitch.algorithms._Probabilities.sweep
+    followed = []
+
+    def counted(self, starts, check=False):
+        followed.append(len(starts))
+        sweep(self, starts, check)
+
+    monkeypatch.setattr(labelswitch.algorithms._Probabilities, "sweep", counted)
+    truth = mixture.truth[:, np.argsort(mixture.truth[0])]
+    for call, expected in (
+        (lambda: labelswitch.stephens(mixture.p), [4, 2]),
+        (lambda: labelswitch.ecr_iterative_2(mixture.z, mixture.p), [4]),
+    ):
+        followed.clear()
+        found = call().permutations
+        np.testing.assert_array_equal(found[:, np.argsort(found[0])], truth)
+        assert followed == expected
+
+
+@given(seed=st.integers(0, 2**16), n_components=st.integers(1, 4), n_pivot=st.integers(1, 4))
+def test_ecr_reads_labels_of_any_type_and_layout(seed, n_components, n_pivot):
+    """The pivot may have fewer labels than the draws, which then are read a second time."""
+    rng = np.random.default_rng(seed)
+    z = rng.integers(n_components, size=(6, 20))
+    z[0, :n_components] = np.arange(n_components)
+    pivot = rng.integers(min(n_pivot, n_components), size=20)
+    result = labelswitch.ecr(z, pivot)
+    assert result.permutations.shape == (6, n_components)
+    for t, permutation in enumerate(result.permutations):
+        cost = [
+            np.count_nonzero(np.argsort(other)[z[t]] != pivot)
+            for other in all_permutations(range(n_components))
+        ]
+        own = np.count_nonzero(np.argsort(permutation)[z[t]] != pivot)
+        assert own == min(cost)
+        second = sorted(cost)[1] - own if n_components > 1 else np.inf
+        assert result.confidence[t] == pytest.approx(second)
+    frozen = z.copy()
+    frozen.flags.writeable = False
+    layouts = [np.asfortranarray(z), np.repeat(z, 2, axis=1)[:, ::2], frozen]
+    for other in [*map(z.astype, "bBhHiIqQ"), *layouts]:
+        again = labelswitch.ecr(other, pivot)
+        np.testing.assert_array_equal(again.permutations, result.permutations)
+        np.testing.assert_array_equal(again.confidence, result.confidence)
+        assert again.objective == result.objective
+
+
+@pytest.mark.parametrize("label", [-1, -(2**32), 2**31, 2**32, 2**32 + 1, 2**63 - 1, 2**63])
+@pytest.mark.parametrize("n_components", [None, 2])
+def test_ecr_refuses_labels_that_a_narrow_type_would_wrap(label, n_components):
+    z = np.tile(np.array([0, 1, 1], np.int64 if label < 2**63 else np.uint64), (3, 1))
+    z[2, 1] = label
+    with pytest.raises(ValueError, match=f"z has the label {label}"):
+        labelswitch.ecr(z, z[0], n_components=n_components)
+
+
 def test_ecr_iterative_1_finds_the_global_optimum_of_small_problems():
     found = 0
     for seed in range(8):

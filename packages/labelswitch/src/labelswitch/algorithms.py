@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -250,10 +251,11 @@ def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
     array([[0, 1],
            [1, 0]])
     """
-    z, n_components = validation.check_allocations(z, n_components)
-    pivot = validation.check_allocation_pivot(pivot, z.shape[1], n_components)
-    permutations, objective, gaps = kernels.sweep_allocations(
-        z, pivot, _identity(len(z), n_components), True, True
+    n_components = validation.check_n_components(n_components)
+    z = validation.check_integers(z, "z", 2, "(draws, observations)")
+    pivot = validation.check_integers(pivot, "pivot", 1, "(observations,)")
+    permutations, objective, gaps = _agree_at_once(z, pivot, n_components) or _agree(
+        *validation.check_allocations(z, n_components), pivot
     )
     return AlgorithmResult(
         permutations,
@@ -264,6 +266,28 @@ def ecr(z, pivot, *, n_components: int | None = None) -> AlgorithmResult:
         pivot=pivot.astype(np.intp),
         confidence=gaps,
     )
+
+
+def _agree_at_once(z, pivot, n_components):
+    """Assign the draws and look at their labels in one reading of z, if K is what the pivot says.
+
+    Mostly it is. Returns None where anything is unusual; then the labels are looked at first.
+    """
+    size = n_components or int(pivot.max()) + 1
+    is_usual = z.flags.c_contiguous and pivot.size == z.shape[1] and pivot.min() >= 0
+    if not is_usual or not pivot.max() < size <= validation.MOST_COMPONENTS:
+        return None
+    *found, (lowest, highest) = kernels.sweep_allocations(
+        z, pivot.astype(validation.label_type(size)), _identity(len(z), size), True, True
+    )
+    is_all = n_components or (lowest == 0 and highest == size - 1)
+    return found if is_all and highest < size else None
+
+
+def _agree(z, n_components, pivot):
+    """Do the same with labels that have been looked at."""
+    pivot = validation.check_allocation_pivot(pivot, z.shape[1], n_components)
+    return kernels.sweep_allocations(z, pivot, _identity(len(z), n_components), True, True)[:3]
 
 
 def ecr_iterative_1(
@@ -350,9 +374,9 @@ def ecr_iterative_1(
                 objective = assigned = n_mismatches(votes)
             previous = objective, assigned
             pivot = votes.argmax(axis=1)
-            if seen.by_another(pivot, (name, start_seed)):
+            if seen.by_another(pivot, trace):
                 return None
-            moved, assigned, _ = kernels.sweep_allocations(
+            moved, assigned, _, _ = kernels.sweep_allocations(
                 z, pivot.astype(z.dtype), permutations, False, False
             )
             votes = kernels.count_votes(z, moved)
@@ -382,8 +406,15 @@ def ecr_iterative_1(
 def _with_gaps(result: AlgorithmResult, z: np.ndarray) -> AlgorithmResult:
     """Add the gaps to the second best permutations, which only the winner of the starts needs."""
     permutations, pivot = result.permutations, result.pivot.astype(z.dtype)
-    _, _, gaps = kernels.sweep_allocations(z, pivot, permutations, True, True)
+    _, _, gaps, _ = kernels.sweep_allocations(z, pivot, permutations, True, True)
     return replace(result, confidence=gaps)
+
+
+def _up_to_renaming(place: np.ndarray) -> bytes:
+    """Return permutations (m, K) or a pivot (n,) as a key that new names of the labels share."""
+    if place.ndim == 2:
+        return place[:, np.argsort(place[0])].astype(np.int16).tobytes()
+    return kernels.compact(place[np.newaxis].astype(np.int64)).tobytes()
 
 
 class _Seen:
@@ -397,11 +428,7 @@ class _Seen:
 
         Then this one leads where that led.
         """
-        if place.ndim == 2:
-            key = np.argsort(place[0])[place].astype(np.int16).tobytes()
-        else:
-            key = kernels.compact(place[np.newaxis].astype(np.int64)).tobytes()
-        return self._owner.setdefault(key, start) != start
+        return self._owner.setdefault(_up_to_renaming(place), start) is not start
 
 
 @dataclass
@@ -650,7 +677,7 @@ def stephens(
     traces = {id(one): [] for one in live}
     finished = []
     while live:
-        live = [one for one in live if not seen.by_another(one.permutations, id(one))]
+        live = [one for one in live if not seen.by_another(one.permutations, one)]
         if not live:
             break
         before = [one.permutations for one in live]
@@ -751,17 +778,18 @@ def ecr_iterative_2(
     own = {id(one): {one.permutations.tobytes()} for one in live}
     traces = {id(one): [] for one in live}
     best = {id(one): (np.inf,) for one in live}
-    finished = []
+    finished, totals = [], {}
     while live:
+        totals |= {_up_to_renaming(one.permutations): one for one in map(copy, live)}
         seen = _Seen()  # starts that stand together go on together
         going = []
         for one in live:
             trace = traces[id(one)]
             q = one.total.T / n_draws
             pivot = n_components - 1 - q[:, ::-1].argmax(axis=1)
-            if seen.by_another(pivot, id(one)):
+            if seen.by_another(pivot, one):
                 continue
-            moved, objective, _ = kernels.sweep_allocations(
+            moved, objective, _, _ = kernels.sweep_allocations(
                 z, pivot.astype(z.dtype), one.permutations, True, False
             )
             converged = np.array_equal(moved, one.permutations)
@@ -790,8 +818,15 @@ def ecr_iterative_2(
                 )
             )
         live = going
-        if live:
-            probabilities.sweep(live)
+        unknown = []
+        for one in live:
+            same = totals.get(_up_to_renaming(one.permutations))
+            if same is None:
+                unknown.append(one)
+            else:  # but for the names of the labels, and p need not be read
+                one.total = same.total[np.argsort(same.permutations[0])[one.permutations[0]]]
+        if unknown:
+            probabilities.sweep(unknown)
     winner = _best(finished)
     return near_input(_with_gaps(winner, z))
 

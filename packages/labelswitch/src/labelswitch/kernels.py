@@ -264,11 +264,12 @@ def narrow(z, out):
 
 @_compile()
 def sweep_allocations(z, pivot, current, keep, want_gaps):
-    """Assign every draw of z to the pivot allocation; labels are unsigned.
+    """Assign every draw of z, of any integers in C order, to the pivot allocation.
 
     With `keep`, a draw's current permutation stays wherever it is as good as the best. Returns
-    the permutations (m, K), the number of allocations that differ from the pivot and, where
-    wanted, the gaps to the second best permutations (m,).
+    the permutations (m, K), the number of allocations that differ from the pivot, where wanted
+    the gaps to the second best permutations (m,), and the smallest and the largest label. A label
+    that is none of 0, ..., K - 1 ends it: then the largest is K or more, and the rest is void.
     """
     n_draws, n_observations = z.shape
     size = current.shape[1]
@@ -288,10 +289,18 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
     cells = np.empty(n_observations, np.uint32)
     width = np.uint32(size)
     total = 0.0
+    lowest_label, highest_label = width, np.uint32(0)
     for t in range(n_draws):
         labels = z[t]
+        wide = np.int64(0)
         for i in range(n_observations):  # a loop of its own: the compiler makes it SIMD
-            cells[i] = np.uint32(labels[i]) * width + place[i]
+            label = np.int64(labels[i])
+            wide |= label >> 31  # not 0 where the label is negative, or too large for 32 bits
+            lowest_label = min(lowest_label, np.uint32(label))
+            highest_label = max(highest_label, np.uint32(label))
+            cells[i] = np.uint32(label) * width + place[i]
+        if wide != 0 or highest_label >= width:
+            return permutations, total, gaps, (0, max(size, np.int64(highest_label)))
         partial[:] = 0
         for i in range(n_observations):
             partial[cells[i]] += 1
@@ -307,7 +316,7 @@ def sweep_allocations(z, pivot, current, keep, want_gaps):
         total += lowest
         if want_gaps:
             gaps[t] = _gap(cost, permutations, t, is_clear, step, workspace)
-    return permutations, total + z.size, gaps
+    return permutations, total + z.size, gaps, (np.int64(lowest_label), np.int64(highest_label))
 
 
 @_compile()

@@ -53,7 +53,8 @@ def check_seed(seed) -> np.random.Generator:
         ) from None
 
 
-def _integers(values, name: str, n_dimensions: int, shape: str) -> np.ndarray:
+def check_integers(values, name: str, n_dimensions: int, shape: str) -> np.ndarray:
+    """Return labels as an array of integers with so many dimensions, which is not empty."""
     values = np.asarray(_unmasked(values, name))
     if values.dtype.kind not in "iu":
         raise TypeError(
@@ -88,7 +89,7 @@ def check_allocations(z, n_components: int | None = None) -> tuple[np.ndarray, i
         Wrong shape; a label outside 0, ..., K - 1; labels that look 1-based.
     """
     n_components = check_n_components(n_components)
-    z = _integers(z, "z", 2, "(draws, observations)")
+    z = check_integers(z, "z", 2, "(draws, observations)")
     narrow = np.empty(z.shape, np.uint8)
     lowest, highest = map(int, kernels.narrow(z, narrow))
     if lowest < 0:
@@ -117,7 +118,7 @@ def check_allocations(z, n_components: int | None = None) -> tuple[np.ndarray, i
 
 def check_allocation_pivot(pivot, n_observations: int, n_components: int) -> np.ndarray:
     """Return a pivot allocation of shape (n,) with labels 0, ..., K - 1."""
-    pivot = _integers(pivot, "pivot", 1, "(observations,)")
+    pivot = check_integers(pivot, "pivot", 1, "(observations,)")
     if pivot.size != n_observations:
         raise ValueError(
             f"pivot has {pivot.size} allocations but z has {n_observations} observations; "
@@ -318,7 +319,7 @@ def check_log_density(values, n_observations: int, n_components: int) -> np.ndar
 
 def check_permutations(permutations, n_draws: int | None, n_components: int | None, name: str):
     """Return permutations (m, K), 0-based, as intp."""
-    permutations = _integers(permutations, name, 2, "(draws, components)")
+    permutations = check_integers(permutations, name, 2, "(draws, components)")
     n_draws = len(permutations) if n_draws is None else n_draws
     n_components = permutations.shape[1] if n_components is None else n_components
     if permutations.shape != (n_draws, n_components):
