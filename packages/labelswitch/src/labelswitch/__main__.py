@@ -76,6 +76,11 @@ def _count_from(dt: xr.DataTree, names: Sequence[str], first: int) -> None:
     """Let labels that count from 0 count from 1, and with -1 those that count from 1 from 0."""
     for group, name, values in _named(dt, names):
         if values.dtype.kind in "iu":
+            if first < 0 and values.min() < 1:
+                raise ValueError(
+                    f"the labels of {name!r} go down to {int(values.min())}, so they do not count "
+                    "from 1: leave --one-based out."
+                )
             dt[group][name] = values.astype(int) + first
 
 
