@@ -97,7 +97,7 @@ class MutantsScore(_Directive):
                 for entry in result["survivors"]
             ]
         header = ["Chapter", "Computation", "Shown", "Check", "Automatic", "Noticed"]
-        lines = table("36 13 13 13 13 12", header, rows) if rows else ["No campaign is stored."]
+        lines = table("32 17 13 12 14 12", header, rows) if rows else ["No campaign is stored."]
         if survivors:
             lines += ["These live:", ""]
             lines += table("25 35 40", ["Chapter", "Fault", "Why it is accepted"], survivors)
