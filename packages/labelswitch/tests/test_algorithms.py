@@ -239,11 +239,31 @@ def test_ecr_reads_labels_of_any_type_and_layout(seed, n_components, n_pivot):
     frozen = z.copy()
     frozen.flags.writeable = False
     layouts = [np.asfortranarray(z), np.repeat(z, 2, axis=1)[:, ::2], frozen]
-    for other in [*map(z.astype, "bBhHiIqQ"), *layouts]:
+    types = ["b", "B", "h", "H", "i", "I", "q", "Q", ">i4", "<i8"]
+    for other in [*map(z.astype, types), *layouts]:
         again = labelswitch.ecr(other, pivot)
         np.testing.assert_array_equal(again.permutations, result.permutations)
         np.testing.assert_array_equal(again.confidence, result.confidence)
         assert again.objective == result.objective
+
+
+def test_labels_in_another_byte_order_are_read():
+    """As NetCDF's classic format stores them."""
+    mixture = Mixture()
+    z, other = mixture.z, mixture.z.astype(">i4")
+    for call in (
+        labelswitch.ecr_iterative_1,
+        lambda z: labelswitch.ecr_iterative_2(z, mixture.p),
+        lambda z: labelswitch.data_based(mixture.x, z),
+        lambda z: labelswitch.sjw(
+            mixture.means[..., np.newaxis],
+            z,
+            log_density=lambda one: mixture.log_density(one[:, 0]),
+        ),
+    ):
+        np.testing.assert_array_equal(call(other).permutations, call(z).permutations)
+    moved = labelswitch.apply_to_allocations(other, mixture.truth)
+    np.testing.assert_array_equal(moved, labelswitch.apply_to_allocations(z, mixture.truth))
 
 
 @pytest.mark.parametrize("label", [-1, -(2**32), 2**31, 2**32, 2**32 + 1, 2**63 - 1, 2**63])

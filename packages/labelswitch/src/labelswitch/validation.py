@@ -63,7 +63,7 @@ def check_integers(values, name: str, n_dimensions: int, shape: str) -> np.ndarr
         )
     if values.ndim != n_dimensions or values.size == 0:
         raise ValueError(f"{name} must have shape {shape} and not be empty; it has {values.shape}.")
-    return values
+    return values.astype(values.dtype.newbyteorder("="), copy=False)  # Numba knows no other order
 
 
 def label_type(n_components: int) -> type:
