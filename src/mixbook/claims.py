@@ -4,7 +4,7 @@ import ast
 import html
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +224,8 @@ class _WithoutLimits(ast.NodeTransformer):
 
 def _is_limit(keyword: ast.keyword) -> bool:
     names = {node.id for node in ast.walk(keyword.value) if isinstance(node, ast.Name)}
-    return keyword.arg in {"between", "at_least", "at_most", "same_as"} and not names
+    limits = {"between", "at_least", "at_most", "may_be_zero", "same_as"}
+    return keyword.arg in limits and not names
 
 
 def without_limits(tree: ast.Module) -> ast.Module:
@@ -235,7 +236,23 @@ def without_limits(tree: ast.Module) -> ast.Module:
     return _WithoutLimits().visit(tree)
 
 
+def _name(node: ast.Call) -> str | None:
+    """Return the name of a claim in parsed code; None where it is computed."""
+    for keyword in node.keywords:
+        if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+            return keyword.value.value
+    return None
+
+
+def names_in(tree: ast.Module) -> set[str | None]:
+    """Return the names of the claims in parsed code; None stands for those that are computed."""
+    return {_name(node) for node in ast.walk(tree) if is_claim(node)}
+
+
 class _WithoutClaims(ast.NodeTransformer):
+    def __init__(self, kept: Container[str | None]):
+        self.kept = kept
+
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
         body = getattr(node, "body", None)
@@ -244,9 +261,13 @@ class _WithoutClaims(ast.NodeTransformer):
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if is_claim(node.value) else node
+        is_other = is_claim(node.value) and _name(node.value) not in self.kept
+        return None if is_other else node
 
 
-def without_claims(tree: ast.Module) -> ast.Module:
-    """Take all claims out of parsed code: what is computed after them does not depend on them."""
-    return _WithoutClaims().visit(tree)
+def without_claims(tree: ast.Module, kept: Container[str | None] = ()) -> ast.Module:
+    """Take the claims out of parsed code, but for those with the names that are kept.
+
+    What is computed after a claim, or measured by another one, does not depend on it.
+    """
+    return _WithoutClaims(kept).visit(tree)

@@ -28,7 +28,14 @@ from typing import NamedTuple
 import nbformat
 from scipy import stats
 
-from mixbook.claims import METADATA_KEY, ClaimError, claims_in, stored_claims, without_claims
+from mixbook.claims import (
+    METADATA_KEY,
+    ClaimError,
+    claims_in,
+    names_in,
+    stored_claims,
+    without_claims,
+)
 from mixbook.compare import ROUNDING, VALUE, VARIES, WITHIN, Part, agree, parts
 from mixbook.execute import ROOT, digest
 
@@ -93,17 +100,23 @@ def record(run: Run) -> None:
     """Run a chapter in this process and keep what its cells show and what its claims measure.
 
     A claim that fails is noted, and the next cell is run, even where it lacks a name that was to
-    follow that claim.
+    follow that claim. Under a seed the run ends with the last claim that the seed has not met.
     """
     from mixbook.kernel import Kernel
 
     path = run.path
     notebook = nbformat.read(CHAPTERS / f"{run.chapter}.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if not run.sampler:
+        kept = measured(run.chapter)
+        is_new = [
+            any(kept[claim["name"]].get(run.seed) is None for claim in claims_in(cell.outputs))
+            for cell in cells
+        ]
+        cells = cells[: len(cells) - is_new[::-1].index(True)] if any(is_new) else cells
     os.chdir(CHAPTERS)
     kernel, shown, claims, failed = Kernel(), {}, {}, {}
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
+    for cell in cells:
         outputs, error = kernel.run(cell.source)
         if isinstance(error, ClaimError):
             failed[error.name] = str(error)
@@ -118,6 +131,11 @@ def record(run: Run) -> None:
         }
         glued = {name: shown[cell.id][f"glued {name}"].numbers for name in names}
         claims |= {name: numbers[0] if numbers else True for name, numbers in glued.items()}
+    if path.exists():  # what another run measured, perhaps further on
+        before = json.loads(path.read_text())
+        others = {name: text for name, text in before["failed"].items() if name not in claims}
+        shown, claims = before["shown"] | shown, before["claims"] | claims
+        failed = others | failed
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     unfinished.write_text(json.dumps({"shown": shown, "claims": claims, "failed": failed}))
@@ -251,18 +269,20 @@ def write_tolerances(chapter: str, count: int) -> int:
 def code_of_claims(chapter: str) -> dict[str, str]:
     """Return for each claim of a chapter a digest of the code and data up to its cell.
 
-    The claims of the cells before are no part of it.
+    Other claims are no part of it, but for those of its cell whose names are computed as its own.
     """
     notebook = nbformat.read(CHAPTERS / f"{chapter}.ipynb", as_version=4)
     found, cells = {}, notebook.cells
     for number, cell in enumerate(cells, 1):
         if cell.cell_type != "code":
             continue
-        names = [record["name"] for record in claims_in(cell.outputs)]
-        if names:
-            notebook.cells = cells[:number]
-            found |= dict.fromkeys(names, digest(notebook, limits=False))
-        cell.source = ast.unparse(without_claims(ast.parse(cell.source)))
+        source, notebook.cells = cell.source, cells[:number]
+        written = names_in(ast.parse(source))
+        for name in [stored["name"] for stored in claims_in(cell.outputs)]:
+            kept = {name if name in written else None}
+            cell.source = ast.unparse(without_claims(ast.parse(source), kept))
+            found[name] = digest(notebook, limits=False)
+        cell.source = ast.unparse(without_claims(ast.parse(source)))
     return found
 
 

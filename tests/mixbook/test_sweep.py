@@ -310,6 +310,33 @@ def test_what_a_claim_measured_outlives_a_change_of_claims_in_earlier_cells(book
     assert first != after(loop + "z = claim(1)", last)
 
 
+def test_what_a_claim_measured_outlives_a_change_of_the_others_in_its_cell(book):
+    def code(source, name="b"):
+        store(book, [(A | {"name": name}, source)])
+        return sweep.code_of_claims("small")[name]
+
+    own = 'claim("two", y, at_most=1, name="b")'
+    other = "\nclaim('new', z, at_most=1, name='c')"
+    assert code(own) == code(own + other) == code(own.replace(")", ", may_be_zero=True)"))
+    assert code(own) != code(own.replace("y", "x") + other)
+    computed = "for x in y:\n    claim('one', x, at_most=1, name=f'{x}')\n"
+    assert code(computed, "4") == code(computed + other, "4")
+    assert code(computed, "4") != code(computed.replace(", x,", ", x + 1,"), "4")
+
+
+def test_a_run_under_a_seed_ends_with_the_last_claim_that_is_not_known(book):
+    first = 'from mixbook import claim\nclaim("one", 0.25, between=(0, 1), name="a")'
+    second = 'claim("two", 0.75, between=(0, 1), name="b")'
+    C = {"name": "c", "range": [0.0, 1.0]}
+    store(book, [(A, first), (B, second), (C, "1 / 0")])
+    keep(1, {"c": 0.5})
+    run = Run("small", 1, 0)
+    assert not run.is_known()
+    in_fork(lambda: sweep.record(run))
+    assert json.loads(run.path.read_text())["claims"] == {"a": 0.25, "b": 0.75, "c": 0.5}
+    assert run.is_known()
+
+
 def test_a_seed_in_the_table_is_not_run_again_unless_a_claim_was_refused(book, calls):
     store(book, [(A, "x")])
     Run("small", 1, 0).start()
