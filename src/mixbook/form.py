@@ -251,6 +251,16 @@ def _claims_in(tree: ast.AST) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if is_claim(node)]
 
 
+def _beyond(comparison: ast.cmpop, limit: ast.expr) -> ast.expr:
+    """Return what a limit is the extreme of where nothing of it is beyond: ``> x.max()``."""
+    never = {"max": ast.Gt, "min": ast.Lt}.get(_outermost(limit))
+    if never is None or not isinstance(comparison, never):
+        return limit
+    if isinstance(limit.func, ast.Attribute) and not limit.args:
+        return limit.func.value
+    return limit.args[0] if limit.args else limit
+
+
 def _compared(node: ast.AST) -> list[ast.expr]:
     """Return what an expression compares, or gives to one function; constants aside."""
     if isinstance(node, ast.Call):
@@ -258,7 +268,7 @@ def _compared(node: ast.AST) -> list[ast.expr]:
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub | ast.Div):
         parts = [node.left, node.right]
     elif isinstance(node, ast.Compare):
-        parts = [node.left, *node.comparators]
+        parts = [node.left, *map(_beyond, node.ops, node.comparators)]
     else:
         parts = []
     return [part for part in parts if not isinstance(part, ast.Constant)]

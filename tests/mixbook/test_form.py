@@ -53,6 +53,11 @@ from mixbook.form import careless, repeated, unread, unseeded
         ("claim('same', gap(a['x'], a['x']), at_most=1, name='s')", "gap(a['x'], a['x'])"),
         ("claim('same', abs(a[0] - a[0]), at_most=1, name='s')", "itself: a[0] - a[0]"),
         ("claim('same', a == a, name='s')", "itself: a == a"),
+        (
+            "claim('none', int((a > a.max()).sum()), between=(0, 0), name='n')",
+            "itself: a > a.max()",
+        ),
+        ("beyond = (a < np.min(a)).sum()", "itself: a < np.min(a)"),
         ("b = a[0]\nclaim('same', b / a[0], at_most=1, name='s')", "itself: b / a[0]"),
         ("b = a\nc = a\nclaim('same', abs(c - b).max(), at_most=1, name='s')", "itself: c - b"),
         ("for row in rows:\n    claim(row, table.a, at_least=1, name=row)", "the same: table.a"),
