@@ -5,6 +5,7 @@ import copy
 import functools
 import re
 from collections import Counter
+from collections.abc import Iterable
 
 from mixbook.claims import is_claim, without_claims
 
@@ -74,10 +75,13 @@ def careless(source: str) -> list[str]:
     """
     tree = ast.parse(source)
     meanings = _meanings(tree)
+    # In a loop, what a function gave; other things may have been changed in place since.
+    given = _meanings(tree, ast.walk(tree))
+    given = {name: value for name, value in given.items() if isinstance(value, ast.Call)}
     found = [
         f"a thing is compared with itself: {ast.unparse(node)}"
         for node in ast.walk(without_claims(ast.parse(source)))
-        if _is_of_itself(node)
+        if _is_of_itself(node, given)
     ]
     for call in _claims_in(tree):
         limits = {keyword.arg for keyword in call.keywords}
@@ -274,12 +278,12 @@ def _compared(node: ast.AST) -> list[ast.expr]:
     return [part for part in parts if not isinstance(part, ast.Constant)]
 
 
-def _is_of_itself(node: ast.AST) -> bool:
+def _is_of_itself(node: ast.AST, meanings: dict[str, ast.expr]) -> bool:
     """Tell whether code outside of claims compares a thing with itself, whatever for."""
     names = {"subtract", "divide", "isclose", "allclose", "array_equal"}
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] not in names:
         return False
-    compared = [ast.unparse(part) for part in _compared(node)]
+    compared = [ast.unparse(_meant(part, meanings)) for part in _compared(node)]
     return len(set(compared)) < len(compared)
 
 
@@ -325,13 +329,16 @@ def _is_cancelling(node: ast.AST) -> bool:
     return _outermost(inner) in _MIDDLES
 
 
-def _meanings(tree: ast.Module) -> dict[str, ast.expr]:
-    """Return what the names of a cell stand for that are bound once, by themselves."""
+def _meanings(tree: ast.Module, within: Iterable[ast.AST] = ()) -> dict[str, ast.expr]:
+    """Return what the names of a cell stand for that are bound once, by themselves.
+
+    Only its own statements bind, unless others are given.
+    """
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     bound = Counter(name.id for name in names if isinstance(name.ctx, ast.Store))
     bound += Counter(node.arg for node in ast.walk(tree) if isinstance(node, ast.arg))
     pairs: list[tuple[ast.expr, ast.expr]] = []
-    for node in tree.body:
+    for node in within or tree.body:
         if isinstance(node, ast.Assign):
             target, value = node.targets[0], node.value
             if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
