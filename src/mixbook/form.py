@@ -109,7 +109,7 @@ def careless(source: str) -> list[str]:
             found.append(f"a largest difference without its absolute value: {text}")
         for node in ast.walk(call.args[1]):
             known = {} if isinstance(node, ast.Call) else meanings
-            compared = [ast.unparse(_meant(part, known)) for part in _compared(node)]
+            compared = [_text(part, known) for part in _compared(node)]
             if len(set(compared)) < len(compared):
                 found.append(f"a thing is compared with itself: {ast.unparse(node)}")
             if isinstance(node, ast.Compare) and any(
@@ -283,7 +283,7 @@ def _is_of_itself(node: ast.AST, meanings: dict[str, ast.expr]) -> bool:
     names = {"subtract", "divide", "isclose", "allclose", "array_equal"}
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] not in names:
         return False
-    compared = [ast.unparse(_meant(part, meanings)) for part in _compared(node)]
+    compared = [_text(part, meanings) for part in _compared(node)]
     return len(set(compared)) < len(compared)
 
 
@@ -355,12 +355,43 @@ def _meanings(tree: ast.Module, within: Iterable[ast.AST] = ()) -> dict[str, ast
 
 def _meant(value: ast.expr, meanings: dict[str, ast.expr]) -> ast.expr:
     """Return an expression with what its names stand for in their place."""
+    open_names: list[str] = []
 
     class Put(ast.NodeTransformer):
         def visit_Name(self, node: ast.Name) -> ast.expr:
-            return meanings.get(node.id, node) if isinstance(node.ctx, ast.Load) else node
+            is_read = isinstance(node.ctx, ast.Load) and node.id not in open_names
+            if not is_read or node.id not in meanings:
+                return node
+            open_names.append(node.id)
+            meaning = self.visit(copy.deepcopy(meanings[node.id]))
+            open_names.pop()
+            return meaning
 
     return Put().visit(copy.deepcopy(value))
+
+
+class _Renamed(ast.NodeTransformer):
+    """Call what the comprehensions of an expression run over by number, whatever its name."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        names: dict[str, str] = {}
+        for part in getattr(node, "generators", ()):
+            for target in ast.walk(part.target):
+                if isinstance(target, ast.Name) and target.id not in names:
+                    names[target.id] = f"_{self.count}"
+                    self.count += 1
+        for name in ast.walk(node) if names else ():
+            if isinstance(name, ast.Name):
+                name.id = names.get(name.id, name.id)
+        return super().generic_visit(node)
+
+
+def _text(value: ast.expr, meanings: dict[str, ast.expr]) -> str:
+    """Return an expression as text, which tells whether another one is the same."""
+    return ast.unparse(_Renamed().visit(_meant(value, meanings)))
 
 
 def _looks_for_words(value: ast.expr) -> bool:

@@ -63,7 +63,11 @@ from mixbook.form import careless, repeated, unread, unseeded
         ("for row in rows:\n    claim(row, table.a, at_least=1, name=row)", "the same: table.a"),
         ("gaps.append(np.ptp(np.subtract(ours, ours)))", "itself: np.subtract(ours, ours)"),
         ("gap = max(gap, abs(a.b - a.b).max())", "itself: a.b - a.b"),
-        ("for a in b:\n    c = f(a)\n    gaps.append(c - f(a))", "itself: c - f(a)"),
+        (
+            "a = [f(x) for x in z]\nb = [f(y) for y in z]\nclaim('a', a - b, at_most=1, name='a')",
+            "itself: a - b",
+        ),
+        ("f = g()\nfor a in b:\n    c = f(a)\n    gaps.append(c - f(a))", "itself: c - f(a)"),
     ],
 )
 def test_careless_claims_are_found(source, message):
@@ -86,6 +90,8 @@ def test_careless_claims_are_found(source, message):
         "b = run(1)\nb = a\nclaim('other', b / a, at_most=1, name='other')",
         "a, b = [], []\na.append(1)\nclaim('other', a != b, name='other')",
         "b = a\nclaim('two', f(b, a), at_most=1, name='two')",
+        "a = [f(x) for x in z]\nb = [f(y) for y in y]\nclaim('a', a - b, at_most=1, name='a')",
+        "gap = [[f(x, y) for y in u] for x in u] == [[f(y, x) for y in u] for x in u]",
         "for a in b:\n    c = a[0]\n    move(a)\n    steps.append(a[0] - c)",
         "b, c = abs(a.mean()), a.max()\nclaim('largest', c, at_most=1, name='c')",
         "claim('all four', abs(a).mean(), at_most=1, name='mean')",
