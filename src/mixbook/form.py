@@ -109,8 +109,7 @@ def careless(source: str) -> list[str]:
             found.append(f"a largest difference without its absolute value: {text}")
         for node in ast.walk(call.args[1]):
             known = {} if isinstance(node, ast.Call) else meanings
-            compared = [_text(part, known) for part in _compared(node)]
-            if len(set(compared)) < len(compared):
+            if _is_repeated(node, known):
                 found.append(f"a thing is compared with itself: {ast.unparse(node)}")
             if isinstance(node, ast.Compare) and any(
                 isinstance(node.ops[0], above) and _outermost(node.left) == extreme
@@ -278,13 +277,18 @@ def _compared(node: ast.AST) -> list[ast.expr]:
     return [part for part in parts if not isinstance(part, ast.Constant)]
 
 
+def _is_repeated(node: ast.AST, meanings: dict[str, ast.expr]) -> bool:
+    """Tell whether two of the things that an expression compares are the same."""
+    compared = [_text(part, meanings) for part in _compared(node)]
+    return len(set(compared)) < len(compared)
+
+
 def _is_of_itself(node: ast.AST, meanings: dict[str, ast.expr]) -> bool:
     """Tell whether code outside of claims compares a thing with itself, whatever for."""
     names = {"subtract", "divide", "isclose", "allclose", "array_equal"}
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] not in names:
         return False
-    compared = [_text(part, meanings) for part in _compared(node)]
-    return len(set(compared)) < len(compared)
+    return _is_repeated(node, meanings)
 
 
 def _converted(value: ast.expr) -> ast.expr:

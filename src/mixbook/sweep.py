@@ -72,6 +72,11 @@ class Run(NamedTuple):
         code = digest(notebook, limits=bool(self.sampler))
         return RUNS / self.chapter / code / f"seed-{self.seed}-sampler-{self.sampler}.json"
 
+    def unmet(self) -> set[str]:
+        """Return the names of the claims that are not known under the seed."""
+        kept = measured(self.chapter)
+        return {name for name, values in kept.items() if values.get(self.seed) is None}
+
     def is_known(self) -> bool:
         """Tell whether it is known what the run shows, or, under a seed, what its claims measure.
 
@@ -79,7 +84,7 @@ class Run(NamedTuple):
         """
         if self.sampler:
             return any(not each["failed"] for each in records([self]))
-        return all(values.get(self.seed) is not None for values in measured(self.chapter).values())
+        return not self.unmet()
 
     def start(self) -> None:
         """Run the chapter in a process of its own, unless it is known what the run would show."""
@@ -108,12 +113,13 @@ def record(run: Run) -> None:
     notebook = nbformat.read(CHAPTERS / f"{run.chapter}.ipynb", as_version=4)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if not run.sampler:
-        kept = measured(run.chapter)
-        is_new = [
-            any(kept[claim["name"]].get(run.seed) is None for claim in claims_in(cell.outputs))
-            for cell in cells
+        unmet = run.unmet()
+        ends = [
+            number
+            for number, cell in enumerate(cells, 1)
+            if unmet & {claim["name"] for claim in claims_in(cell.outputs)}
         ]
-        cells = cells[: len(cells) - is_new[::-1].index(True)] if any(is_new) else cells
+        cells = cells[: max(ends, default=len(cells))]
     os.chdir(CHAPTERS)
     kernel, shown, claims, failed = Kernel(), {}, {}, {}
     for cell in cells:

@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -780,7 +779,8 @@ def ecr_iterative_2(
     best = {id(one): (np.inf,) for one in live}
     finished, totals = [], {}
     while live:
-        totals |= {_up_to_renaming(one.permutations): one for one in map(copy, live)}
+        for one in live:
+            totals[_up_to_renaming(one.permutations)] = one.permutations[0], one.total
         seen = _Seen()  # starts that stand together go on together
         going = []
         for one in live:
@@ -820,11 +820,11 @@ def ecr_iterative_2(
         live = going
         unknown = []
         for one in live:
-            same = totals.get(_up_to_renaming(one.permutations))
-            if same is None:
+            names, total = totals.get(_up_to_renaming(one.permutations), (None, None))
+            if total is None:
                 unknown.append(one)
-            else:  # but for the names of the labels, and p need not be read
-                one.total = same.total[np.argsort(same.permutations[0])[one.permutations[0]]]
+            else:  # the same but for the names of the labels: p need not be read
+                one.total = total[np.argsort(names)[one.permutations[0]]]
         if unknown:
             probabilities.sweep(unknown)
     winner = _best(finished)
